@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include <otimes/heads.h>
+
+#include <math.h>
+
+#include "analysis/heads_job.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "base/sink.h"
+#include "run/directions.h"
+
+void otimes_heads_settings_default(otimes_heads_settings *settings)
+{
+    *settings = (otimes_heads_settings){.vocab = 1, .components = 1};
+}
+
+static int check_indices(const char *what, const int64_t *index, int64_t count, int64_t limit,
+                         otimes_err *err)
+{
+    for (int64_t i = 0; index && i < count; i++) {
+        if (index[i] < 0 || index[i] >= limit || (i > 0 && index[i] <= index[i - 1])) {
+            return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                               "%s: expected ascending indices from 0 to %lld, got %lld", what,
+                               (long long)limit - 1, (long long)index[i]);
+        }
+    }
+    return OTIMES_OK;
+}
+
+static int check_settings(const heads_job *job, otimes_err *err)
+{
+    const otimes_heads_settings *s = job->settings;
+    const otimes_model_info *info = job->info;
+    const int64_t vocab = info->d_vocab < info->d_vocab_out ? info->d_vocab : info->d_vocab_out;
+    int rc = check_indices("layers", s->layers, s->layer_count, info->n_layers, err);
+    if (rc == OTIMES_OK) {
+        rc = check_indices("heads", s->heads, s->head_count, info->n_heads, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = check_indices("tokens", s->tokens, s->token_count, vocab, err);
+    }
+    if (rc == OTIMES_OK && (s->offset_count < 0 || (s->offset_count > 0 && !s->offsets))) {
+        rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "offsets: expected a list of them");
+    }
+    if (rc == OTIMES_OK && (s->top < 0 || s->components < 0)) {
+        rc = otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                         "top, components: expected at least 0, got %lld, %lld", (long long)s->top,
+                         (long long)s->components);
+    }
+    if (rc == OTIMES_OK && s->matrices & OTIMES_HEADS_POSITIONS &&
+        info->positions != OTIMES_POSITIONS_LEARNED) {
+        rc = otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                         "%s: matrices over positions: expected learned positions, got %s",
+                         info->path, otimes_positions_name(info->positions));
+    }
+    return rc;
+}
+
+/* A zeroed buffer of the job's own. */
+static void *buffer(heads_job *job, int64_t count, size_t size, int *rc, otimes_err *err)
+{
+    void *memory = NULL;
+    if (*rc == OTIMES_OK) {
+        *rc = otimes_new_(&memory, count, size, "heads", err);
+        job->memory[job->memory_count++] = memory;
+    }
+    return memory;
+}
+
+static int new_buffers(heads_job *job, otimes_err *err)
+{
+    const int64_t heads = job->head_count, each = heads * job->width;
+    const int64_t offsets = job->settings->offset_count;
+    const size_t size = sizeof(double);
+    int rc = OTIMES_OK;
+    for (int c = 0; c < HEADS_CIRCUITS; c++) {
+        heads_quantities *q = &job->circuit[c];
+        if (!otimes_heads_has(job, (heads_circuit)c)) {
+            continue;
+        }
+        q->norm = buffer(job, heads, size, &rc, err);
+        q->effective_rank = buffer(job, heads, size, &rc, err);
+        q->singular_values = buffer(job, each, size, &rc, err);
+        q->trace = buffer(job, heads, size, &rc, err);
+        q->positivity = buffer(job, heads, size, &rc, err);
+        q->eigenvalues_real = buffer(job, each, size, &rc, err);
+        q->eigenvalues_imag = buffer(job, each, size, &rc, err);
+    }
+    if (offsets > 0) {
+        job->offset_norm = buffer(job, heads * offsets, size, &rc, err);
+        job->offset_trace = buffer(job, heads * offsets, size, &rc, err);
+        job->offset_singular_values = buffer(job, each * offsets, size, &rc, err);
+        job->frequency = buffer(job, job->info->d_head, size, &rc, err);
+    }
+    if (job->settings->biases) {
+        job->bias_norm = buffer(job, heads, size, &rc, err);
+        job->bias_singular_values = buffer(job, each, size, &rc, err);
+    }
+    for (int b = 0; job->positions && b < HEADS_BLOCKS; b++) {
+        job->block[b] = buffer(job, heads, size, &rc, err);
+    }
+    for (int i = 0; job->components > 0 && i < HEADS_DIRECTIONS; i++) {
+        job->direction[i] =
+            buffer(job, job->layer_count * heads * job->components * job->info->d_model,
+                   sizeof(float), &rc, err);
+    }
+    return rc;
+}
+
+/* 0, 1, 2 ... where no choice was made. */
+static const int64_t *chosen(heads_job *job, const int64_t *choice, int64_t count, int *rc,
+                             otimes_err *err)
+{
+    if (choice) {
+        return choice;
+    }
+    int64_t *all = buffer(job, count, sizeof *all, rc, err);
+    for (int64_t i = 0; *rc == OTIMES_OK && i < count; i++) {
+        all[i] = i;
+    }
+    return all;
+}
+
+static int begin(heads_job *job, otimes_err *err)
+{
+    const otimes_heads_settings *s = job->settings;
+    const otimes_model_info *info = job->info;
+    const int64_t rank = info->d_head < info->d_model ? info->d_head : info->d_model;
+    int rc = check_settings(job, err);
+    job->layer_count = s->layers ? s->layer_count : info->n_layers;
+    job->head_count = s->heads ? s->head_count : info->n_heads;
+    job->layers = chosen(job, s->layers, job->layer_count, &rc, err);
+    job->heads = chosen(job, s->heads, job->head_count, &rc, err);
+    job->width = info->d_head;
+    job->components = s->top > 0 ? (s->components < rank ? s->components : rank) : 0;
+    job->positions = s->vocab && info->positions == OTIMES_POSITIONS_LEARNED;
+    if (rc == OTIMES_OK) {
+        rc = new_buffers(job, err);
+    }
+    if (rc == OTIMES_OK && s->offset_count > 0) {
+        rc = otimes_rope_frequencies(job->model, job->frequency, err);
+    }
+    return rc;
+}
+
+/* The passes over the vocabulary count as so many layers in the progress. */
+enum { VOCAB_SHARE = 2 };
+
+typedef struct ticker {
+    otimes_sink *sink;
+    double total;
+} ticker;
+
+static int tick(void *context, double share, otimes_err *err)
+{
+    const ticker *t = context;
+    return otimes_sink_progress(t->sink, share * VOCAB_SHARE, t->total, err);
+}
+
+static int read_vocabulary(heads_job *job, otimes_sink *sink, otimes_err *err)
+{
+    ticker t = {sink, (double)job->layer_count + VOCAB_SHARE};
+    int rc = OTIMES_OK;
+    if (job->settings->vocab || job->components > 0) {
+        rc = otimes_unembed_open(job->model, &job->unembed, err);
+    }
+    if (rc == OTIMES_OK && job->settings->vocab) {
+        rc = otimes_vocab_forms_compute(job->model, &job->unembed, tick, &t, &job->forms, err);
+    }
+    return rc;
+}
+
+typedef struct group_work {
+    heads_job *job;
+    const otimes_layer *layer;
+    int64_t layer_at;
+} group_work;
+
+static int run_group(void *context, int64_t kv_head, int worker, otimes_err *err)
+{
+    const group_work *work = context;
+    (void)worker;
+    return otimes_heads_group(work->job, work->layer, work->layer_at, kv_head, err);
+}
+
+static int run_layers(heads_job *job, heads_writer *writer, otimes_sink *sink, otimes_err *err)
+{
+    int rc = OTIMES_OK;
+    for (int64_t at = 0; rc == OTIMES_OK && at < job->layer_count; at++) {
+        otimes_layer layer;
+        rc = otimes_layer_load(job->model, job->layers[at], OTIMES_PART_ATTENTION, &layer, err);
+        group_work work = {job, &layer, at};
+        if (rc == OTIMES_OK) {
+            rc = otimes_par_for(job->info->n_kv_heads, job->model->threads, run_group, &work, err);
+        }
+        if (rc == OTIMES_OK) {
+            rc = otimes_heads_write_layer(writer, &layer, at, err);
+        }
+        otimes_layer_free(&layer);
+        if (rc == OTIMES_OK) {
+            rc = otimes_sink_progress(sink, (double)at + 1 + VOCAB_SHARE,
+                                      (double)job->layer_count + VOCAB_SHARE, err);
+        }
+    }
+    return rc;
+}
+
+int otimes_heads_read(const heads_job *job, int set, float *value, int32_t *id, otimes_err *err)
+{
+    const otimes_heads_settings *s = job->settings;
+    return otimes_directions_read(job->model, set == HEADS_OV_WRITE ? &job->unembed : NULL,
+                                  s->tokens, s->token_count,
+                                  job->layer_count * job->head_count * job->components,
+                                  job->direction[set], s->top, job->model->threads, value, id, err);
+}
+
+int otimes_heads(const otimes_model *model, const otimes_heads_settings *settings,
+                 otimes_sink *sink, otimes_err *err)
+{
+    otimes_heads_settings defaults;
+    otimes_heads_settings_default(&defaults);
+    heads_job job = {.model = model,
+                     .info = otimes_model_describe(model),
+                     .settings = settings ? settings : &defaults};
+    heads_writer *writer = NULL;
+    int rc = begin(&job, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_model_attributes(model, sink, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = read_vocabulary(&job, sink, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_heads_writer_new(&writer, &job, sink, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = run_layers(&job, writer, sink, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_heads_write_directions(writer, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_sink_finish(sink, err);
+    }
+    otimes_heads_writer_free(&writer);
+    otimes_vocab_forms_free(&job.forms);
+    otimes_unembed_free(&job.unembed);
+    for (int i = 0; i < job.memory_count; i++) {
+        otimes_free(job.memory[i]);
+    }
+    return rc;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include <otimes/info.h>
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/sink.h"
+#include "model/arch.h"
+#include "model/model.h"
+#include "run/plan.h"
+
+void otimes_info_settings_default(otimes_info_settings *settings)
+{
+    *settings = (otimes_info_settings){{0}};
+}
+
+/* Elements of each part, each weight once: fused pieces and a tied end count where they first are. */
+static void count_parameters(const otimes_model *model, int64_t count[OTIMES_MODEL_PART_COUNT])
+{
+    for (int part = 0; part < OTIMES_MODEL_PART_COUNT; part++) {
+        count[part] = 0;
+    }
+    for (int slot = 0; slot < OTIMES_SLOT_COUNT; slot++) {
+        const bool of_layer = slot >= OTIMES_SLOT_FIRST_OF_LAYER;
+        for (int64_t layer = 0; layer < (of_layer ? model->info.n_layers : 1); layer++) {
+            const otimes_binding *binding = otimes_model_binding(model, (otimes_slot)slot, layer);
+            if (!binding->entry || (slot == OTIMES_SLOT_W_U && model->info.tied)) {
+                continue;
+            }
+            int64_t elements = 1;
+            for (int i = 0; i < binding->ndim; i++) {
+                elements *= binding->dim[i];
+            }
+            count[otimes_slot_part((otimes_slot)slot)] += elements;
+        }
+    }
+}
+
+static int write_parameters(const otimes_model *model, otimes_sink *sink, otimes_err *err)
+{
+    static const char *const labels[OTIMES_MODEL_PART_COUNT] = {
+#define PART_LABEL(name, label) label,
+        OTIMES_MODEL_PARTS(PART_LABEL)
+#undef PART_LABEL
+    };
+    int64_t count[OTIMES_MODEL_PART_COUNT];
+    const otimes_axis part = {"part", OTIMES_MODEL_PART_COUNT, labels, NULL, "part of the model"};
+    const otimes_array array = {.name = "parameters",
+                                .type = OTIMES_I64,
+                                .ndim = 1,
+                                .axis = {&part},
+                                .long_name = "number of weights in each part",
+                                .units = "1"};
+    int id;
+    count_parameters(model, count);
+    int rc = otimes_sink_declare(sink, &array, &id, err);
+    return rc == OTIMES_OK ? otimes_sink_slab(sink, &array, id, 0, part.length, count, err) : rc;
+}
+
+static int write_plan(const otimes_model *model, otimes_sink *sink, otimes_err *err)
+{
+    static const char *const labels[] = {"bigram", "heads"};
+    const int64_t bytes[] = {otimes_plan_bigram(&model->info, model->threads),
+                             otimes_plan_heads(&model->info, model->threads)};
+    const otimes_axis analysis = {"analysis", 2, labels, NULL, "analysis with its defaults"};
+    const otimes_array array = {.name = "memory_bytes",
+                                .type = OTIMES_I64,
+                                .ndim = 1,
+                                .axis = {&analysis},
+                                .long_name = "peak memory beside the mapped file, estimated",
+                                .units = "byte"};
+    int id;
+    int rc = otimes_sink_declare(sink, &array, &id, err);
+    return rc == OTIMES_OK ? otimes_sink_slab(sink, &array, id, 0, 2, bytes, err) : rc;
+}
+
+enum { SHAPE_TEXT = 128 };
+
+/* One column of the table of tensors and the facts it shows. */
+typedef struct tensor_table {
+    const char **name, **part, **dtype, **shape;
+    char (*shape_text)[SHAPE_TEXT];
+    int64_t *bytes, *layer;
+} tensor_table;
+
+static void shape_text(const otimes_tensor_info *info, char text[SHAPE_TEXT])
+{
+    int at = snprintf(text, SHAPE_TEXT, "[");
+    for (int i = 0; i < info->ndim; i++) {
+        at += snprintf(text + at, (size_t)(SHAPE_TEXT - at), "%s%lld", i ? "," : "",
+                       (long long)info->dim[i]);
+    }
+    snprintf(text + at, (size_t)(SHAPE_TEXT - at), "]");
+}
+
+static int fill_tensors(const otimes_model *model, tensor_table *table, otimes_err *err)
+{
+    const int64_t count = model->info.tensor_count;
+    int rc = OTIMES_NEW(&table->name, count, err);
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&table->part, count, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&table->dtype, count, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&table->shape, count, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&table->shape_text, count, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&table->bytes, count, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&table->layer, count, err);
+    }
+    for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
+        otimes_tensor_info info;
+        rc = otimes_model_tensor(model, i, &info, err);
+        if (rc == OTIMES_OK) {
+            shape_text(&info, table->shape_text[i]);
+            table->name[i] = info.name;
+            table->part[i] = info.part ? info.part : "ignored";
+            table->dtype[i] = info.dtype;
+            table->shape[i] = table->shape_text[i];
+            table->bytes[i] = info.bytes;
+            table->layer[i] = info.layer;
+        }
+    }
+    return rc;
+}
+
+static int write_tensors(const otimes_model *model, otimes_sink *sink, otimes_err *err)
+{
+    tensor_table table = {0};
+    int rc = fill_tensors(model, &table, err);
+    const otimes_axis tensor = {"tensor", model->info.tensor_count, table.name, NULL,
+                                "tensor of the file"};
+    const struct {
+        const char *name, *long_name, *units;
+        otimes_type type;
+        const void *data;
+    } list[] = {
+        {"tensor_bytes", "size in the file", "byte", OTIMES_I64, table.bytes},
+        {"tensor_layer", "layer it belongs to", "1", OTIMES_I64, table.layer},
+        {"tensor_part", "canonical weights it holds", "1", OTIMES_TEXT, table.part},
+        {"tensor_dtype", "number format in the file", "1", OTIMES_TEXT, table.dtype},
+        {"tensor_shape", "shape in the file", "1", OTIMES_TEXT, table.shape},
+    };
+    for (size_t i = 0; rc == OTIMES_OK && i < sizeof list / sizeof list[0]; i++) {
+        const otimes_array array = {.name = list[i].name,
+                                    .type = list[i].type,
+                                    .ndim = 1,
+                                    .axis = {&tensor},
+                                    .long_name = list[i].long_name,
+                                    .units = list[i].units};
+        int id;
+        rc = otimes_sink_declare(sink, &array, &id, err);
+        if (rc == OTIMES_OK) {
+            rc = otimes_sink_slab(sink, &array, id, 0, tensor.length, list[i].data, err);
+        }
+    }
+    otimes_free(table.name);
+    otimes_free(table.part);
+    otimes_free(table.dtype);
+    otimes_free(table.shape);
+    otimes_free(table.shape_text);
+    otimes_free(table.bytes);
+    otimes_free(table.layer);
+    return rc;
+}
+
+int otimes_info(const otimes_model *model, const otimes_info_settings *settings, otimes_sink *sink,
+                otimes_err *err)
+{
+    (void)settings;
+    int rc = otimes_model_attributes(model, sink, err);
+    if (rc == OTIMES_OK) {
+        rc = write_parameters(model, sink, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = write_plan(model, sink, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = write_tensors(model, sink, err);
+    }
+    return rc == OTIMES_OK ? otimes_sink_finish(sink, err) : rc;
+}

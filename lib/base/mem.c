@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool otimes_mul_i64(int64_t a, int64_t b, int64_t *product)
+{
+    if (a < 0 || b < 0) {
+        return false;
+    }
+    return !__builtin_mul_overflow(a, b, product);
+}
+
+void *otimes_alloc(int64_t count, size_t size)
+{
+    int64_t bytes;
+    if (!otimes_mul_i64(count, (int64_t)size, &bytes)) {
+        return NULL;
+    }
+    return calloc(1, bytes ? (size_t)bytes : 1);
+}
+
+void *otimes_realloc(void *block, int64_t count, size_t size)
+{
+    int64_t bytes;
+    if (!otimes_mul_i64(count, (int64_t)size, &bytes)) {
+        return NULL;
+    }
+    return realloc(block, bytes ? (size_t)bytes : 1);
+}
+
+void otimes_free(void *block)
+{
+    free(block);
+}
+
+char *otimes_strndup(const char *text, size_t length)
+{
+    char *copy = otimes_alloc((int64_t)length + 1, 1);
+    if (copy) {
+        memcpy(copy, text, length);
+    }
+    return copy;
+}
+
+char *otimes_strdup(const char *text)
+{
+    return otimes_strndup(text, strlen(text));
+}
+
+int otimes_new_(void **ptr, int64_t count, size_t size, const char *what, otimes_err *err)
+{
+    *ptr = otimes_alloc(count, size);
+    if (!*ptr) {
+        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: %s: %lld items of %zu bytes",
+                           what[0] == '&' ? what + 1 : what, (long long)count, size);
+    }
+    return OTIMES_OK;
+}
+
+int otimes_grow_(void **ptr, int64_t count, int64_t *capacity, size_t size, otimes_err *err)
+{
+    if (count < *capacity) {
+        return OTIMES_OK;
+    }
+    const int64_t wanted = *capacity ? 2 * *capacity : 16;
+    void *grown = otimes_realloc(*ptr, wanted, size);
+    if (!grown) {
+        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: list of %lld items",
+                           (long long)wanted);
+    }
+    *ptr = grown;
+    *capacity = wanted;
+    return OTIMES_OK;
+}
+
+int otimes_text_add(otimes_text *text, otimes_err *err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length < 0) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "text cannot be formatted: %s", format);
+    }
+    if (text->length + length + 1 > text->capacity) {
+        const int64_t capacity = 2 * (text->length + length) + 64;
+        char *grown = otimes_realloc(text->data, capacity, 1);
+        if (!grown) {
+            return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: text of %lld bytes",
+                               (long long)capacity);
+        }
+        text->data = grown;
+        text->capacity = capacity;
+    }
+    va_start(args, format);
+    vsnprintf(text->data + text->length, (size_t)length + 1, format, args);
+    va_end(args);
+    text->length += length;
+    return OTIMES_OK;
+}
+
+void otimes_text_free(otimes_text *text)
+{
+    otimes_free(text->data);
+    *text = (otimes_text){0};
+}

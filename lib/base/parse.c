@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include <otimes/parse.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+/* strtoll that accepts digits alone: no blanks, no plus sign, nothing behind. */
+static bool read_i64(const char *text, const char **end, int64_t *value)
+{
+    const char *digits = text[0] == '-' ? text + 1 : text;
+    if (digits[0] < '0' || digits[0] > '9') {
+        return false;
+    }
+    char *stop;
+    errno = 0;
+    const long long parsed = strtoll(text, &stop, 10);
+    if (errno != 0) {
+        return false;
+    }
+    *value = parsed;
+    *end = stop;
+    return true;
+}
+
+int otimes_parse_i64(const char *text, const char *what, int64_t low, int64_t high, int64_t *value,
+                     otimes_err *err)
+{
+    const char *end;
+    int64_t parsed;
+    if (!text || !read_i64(text, &end, &parsed) || *end != '\0' || parsed < low || parsed > high) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected an integer from %lld to %lld, got '%s'",
+                           what, (long long)low, (long long)high, text ? text : "");
+    }
+    *value = parsed;
+    return OTIMES_OK;
+}
+
+/* One item of a list, "7" or "3-5". */
+static bool read_range(const char **text, int64_t *first, int64_t *last)
+{
+    if (!read_i64(*text, text, first) || *first < 0) {
+        return false;
+    }
+    *last = *first;
+    return **text != '-' || (read_i64(*text + 1, text, last) && *last >= *first);
+}
+
+int otimes_parse_indices(const char *text, const char *what, int64_t limit,
+                         otimes_index_list *list, otimes_err *err)
+{
+    *list = (otimes_index_list){0};
+    unsigned char *chosen = NULL;
+    int rc = OTIMES_NEW(&chosen, limit, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    for (const char *rest = text; rest;) {
+        int64_t first, last;
+        if (!read_range(&rest, &first, &last) || (*rest != '\0' && *rest != ',')) {
+            rc = otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                             "%s: expected indices like 0,3-5, got '%s'", what, text);
+            goto done;
+        }
+        if (last >= limit) {
+            rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected 0 to %lld, got %lld", what,
+                             (long long)limit - 1, (long long)last);
+            goto done;
+        }
+        for (int64_t i = first; i <= last; i++) {
+            chosen[i] = 1;
+        }
+        rest = *rest == ',' ? rest + 1 : NULL;
+    }
+    int64_t count = 0;
+    for (int64_t i = 0; i < limit; i++) {
+        count += text ? chosen[i] : 1;
+    }
+    rc = OTIMES_NEW(&list->index, count, err);
+    if (rc != OTIMES_OK) {
+        goto done;
+    }
+    for (int64_t i = 0; i < limit; i++) {
+        if (!text || chosen[i]) {
+            list->index[list->count++] = i;
+        }
+    }
+done:
+    otimes_free(chosen);
+    return rc;
+}
+
+void otimes_index_list_free(otimes_index_list *list)
+{
+    if (list) {
+        otimes_free(list->index);
+        *list = (otimes_index_list){0};
+    }
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Short forms for what analyses do with a sink.
+ */
+#ifndef OTIMES_BASE_SINK_H
+#define OTIMES_BASE_SINK_H
+
+#include <otimes/sink.h>
+
+#include "base/err.h"
+
+int otimes_sink_text(otimes_sink *sink, const char *name, const char *text, otimes_err *err);
+int otimes_sink_i64(otimes_sink *sink, const char *name, int64_t value, otimes_err *err);
+int otimes_sink_f64(otimes_sink *sink, const char *name, double value, otimes_err *err);
+
+/* Announces an axis for its labels alone. */
+int otimes_sink_axis(otimes_sink *sink, const otimes_axis *axis, otimes_err *err);
+
+/* Declares an array whose axes fit together; checks the caller's own mistakes too. */
+int otimes_sink_declare(otimes_sink *sink, const otimes_array *array, int *id, otimes_err *err);
+
+/* Writes entries first .. first+count-1 along the first axis, all of the others. */
+int otimes_sink_slab(otimes_sink *sink, const otimes_array *array, int id, int64_t first,
+                     int64_t count, const void *data, otimes_err *err);
+
+/* Reports progress; OTIMES_ERR_CANCELLED when the sink says stop. */
+int otimes_sink_progress(otimes_sink *sink, double done, double total, otimes_err *err);
+
+int otimes_sink_finish(otimes_sink *sink, otimes_err *err);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * JSON through jansson, with errors that name file and key.
+ */
+#ifndef OTIMES_FORMAT_JSON_H
+#define OTIMES_FORMAT_JSON_H
+
+#include <stdbool.h>
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+/* Parses text of `bytes` bytes; `name` says where it is from. Duplicate keys are an error. */
+int otimes_json_parse(json_t **json, const void *text, int64_t bytes, const char *name,
+                      otimes_err *err);
+
+/* Parses a file, which must hold an object. */
+int otimes_json_load(json_t **json, const char *path, otimes_err *err);
+
+/* A member by the first of '|'-separated names that is present and not null; NULL if none is. A name
+ * with dots is a path ("rope_parameters.rope_theta"). object may be NULL. */
+json_t *otimes_json_member(const json_t *object, const char *names);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Opening trained weights, and what a model is.
+ *
+ * Conventions (row vectors, x @ W, as in TransformerLens): W_E [d_vocab, d_model],
+ * W_pos [n_ctx, d_model], W_Q [n_heads, d_model, d_head], W_K and W_V [n_kv_heads, d_model,
+ * d_head], W_O [n_heads, d_head, d_model], W_in and W_gate [d_model, d_mlp], W_out [d_mlp,
+ * d_model], W_U [d_model, d_vocab_out]. Query head h reads key/value head
+ * h / (n_heads / n_kv_heads); key/value weights are never copied per query head.
+ */
+#ifndef OTIMES_MODEL_H
+#define OTIMES_MODEL_H
+
+#include <otimes/common.h>
+#include <otimes/sink.h>
+#include <otimes/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An opened model: a read-only map of its files and what was learned from their headers. Weights
+ * stay in the files. Safe to use from several threads at once once opened. */
+typedef struct otimes_model otimes_model;
+
+typedef struct otimes_model_settings {
+    /* Weight processing, in the order it is applied; each keeps the function the model computes.
+     * 1: apply (the default), 0: leave the weights as they are. What does not apply to a model (a
+     * fold without a norm, centring under RMSNorm) is left out and reported as not applicable. */
+    int fold_ln;                /* norm weights and biases into the weights that read the norm, then
+                                   centre the reading side (LayerNorm only) */
+    int center_writing_weights; /* LayerNorm only: every row written to the stream has mean 0 */
+    int center_unembed;         /* W_U and b_U with mean 0 over the vocabulary: changes logits by a
+                                   constant, log-probabilities not at all */
+    int fold_value_biases;      /* b_O += sum_h b_V[h] W_O[h]; b_V = 0 */
+    int threads;                /* of otimes' own loops; 0 (the default): every available one */
+    const char *config_path;    /* configuration file; NULL (the default): config.json beside the
+                                   weights */
+    int token_text;             /* 1 (the default): read the vocabulary, to label tokens by their
+                                   text; 0: leave it, for programs that need no labels */
+    uint8_t reserved[64];       /* zero */
+} otimes_model_settings;
+
+/* Every field to its default: all processing on. */
+OTIMES_API void otimes_model_settings_default(otimes_model_settings *settings);
+
+/* Opens a model: a directory with config.json and model.safetensors (or shards and
+ * model.safetensors.index.json), or one .safetensors file. Reads headers only; milliseconds for
+ * any size. settings may be NULL for the defaults. On success *model is owned by the caller and
+ * released by otimes_model_close; on error it is NULL.
+ * Errors: OTIMES_ERR_IO (missing, unreadable), OTIMES_ERR_FORMAT (malformed or truncated file),
+ * OTIMES_ERR_MODEL (unknown architecture; absent, unexpected or wrongly shaped tensors, all listed),
+ * OTIMES_ERR_UNSUPPORTED, OTIMES_ERR_MEMORY, OTIMES_ERR_ARGUMENT. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_open(otimes_model **model, const char *path,
+                                                   const otimes_model_settings *settings,
+                                                   otimes_err *err);
+
+/* Releases a model and sets *model to NULL; NULL is fine. */
+OTIMES_API void otimes_model_close(otimes_model **model);
+
+typedef enum otimes_norm { OTIMES_NORM_NONE, OTIMES_NORM_LN, OTIMES_NORM_RMS } otimes_norm;
+
+typedef enum otimes_positions {
+    OTIMES_POSITIONS_NONE,
+    OTIMES_POSITIONS_LEARNED,     /* W_pos is added to the embedding */
+    OTIMES_POSITIONS_SHORTFORMER, /* W_pos is added to the inputs of Q and K alone */
+    OTIMES_POSITIONS_ROPE         /* queries and keys are rotated by position */
+} otimes_positions;
+
+typedef enum otimes_mlp { OTIMES_MLP_NONE, OTIMES_MLP_PLAIN, OTIMES_MLP_GATED } otimes_mlp;
+
+/* What became of a processing step. */
+typedef enum otimes_step {
+    OTIMES_STEP_OFF,            /* possible, not asked for */
+    OTIMES_STEP_APPLIED,        /* applied whenever weights are read */
+    OTIMES_STEP_NOT_APPLICABLE, /* asked for or not, this model has nothing it could act on */
+    OTIMES_STEP_DONE_IN_FILE    /* the file's weights are processed already */
+} otimes_step;
+
+/* "off", "applied", "not applicable", "done in the file". */
+OTIMES_API const char *otimes_step_name(otimes_step step);
+/* "none", "LayerNorm", "RMSNorm". */
+OTIMES_API const char *otimes_norm_name(otimes_norm norm);
+/* "none", "learned", "shortformer", "rotary". */
+OTIMES_API const char *otimes_positions_name(otimes_positions positions);
+
+/* What a model is. Strings live until the model is closed. */
+typedef struct otimes_model_info {
+    const char *path;         /* as it was given to open */
+    const char *architecture; /* row of the architecture table, e.g. "gpt2" */
+    const char *format;       /* "safetensors" */
+    const char *dtype;        /* of the weights in the file: "F32", "BF16", or "F32, F16" if mixed */
+    const char *activation;   /* of the MLP as the configuration names it; "" when unknown */
+    int64_t n_layers, n_heads, n_kv_heads, d_model, d_head, d_mlp, d_vocab, d_vocab_out, n_ctx;
+    otimes_norm norm;
+    double eps; /* of the norms */
+    otimes_positions positions;
+    double rope_theta;    /* base of the rotary frequencies; 0 without */
+    int64_t rotary_dim;   /* leading part of d_head that is rotated; 0 without */
+    double attn_scale;    /* scores are divided by it */
+    int64_t sliding_window; /* keys further back are masked; 0: none */
+    otimes_mlp mlp;
+    int tied;             /* W_U is W_E transposed in the file */
+    int qkv_bias;         /* any of b_Q, b_K, b_V exists */
+    otimes_step fold_ln, center_writing_weights, center_unembed, fold_value_biases;
+    int64_t tensor_count; /* in the files, claimed and ignored */
+    int64_t file_bytes;
+} otimes_model_info;
+
+/* Facts about an opened model; lives until it is closed. */
+OTIMES_API const otimes_model_info *otimes_model_describe(const otimes_model *model);
+
+/* One tensor of the files. */
+typedef struct otimes_tensor_info {
+    const char *name;  /* as in the file */
+    const char *dtype; /* as in the file */
+    int ndim;
+    int64_t dim[OTIMES_MAX_DIMS];
+    int64_t bytes;
+    const char *part; /* the canonical weights it holds, e.g. "W_Q, W_K, W_V"; NULL when ignored */
+    int64_t layer;    /* -1: belongs to no layer */
+} otimes_tensor_info;
+
+/* Tensor number index (0 .. tensor_count-1, in order of name). 0, or OTIMES_ERR_ARGUMENT. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_tensor(const otimes_model *model, int64_t index,
+                                                     otimes_tensor_info *info, otimes_err *err);
+
+/* Text of token id as UTF-8, from the model's tokenizer.json, vocab.json or configuration; bytes
+ * that form no character appear as <0xHH>. NULL when the model has no vocabulary beside it or id is
+ * out of range. Output tokens differ from input tokens only where d_vocab_out differs. */
+OTIMES_API const char *otimes_model_token(const otimes_model *model, int64_t id);
+OTIMES_API const char *otimes_model_output_token(const otimes_model *model, int64_t id);
+
+/* sha256 of the weight files as sha256sum prints it: one line "<hex>  <file name>" a file, joined
+ * by newlines. Reads every byte. *text is released with otimes_text_release. OTIMES_ERR_IO,
+ * OTIMES_ERR_MEMORY. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_sha256(const otimes_model *model, char **text,
+                                                     otimes_err *err);
+OTIMES_API void otimes_text_release(char **text);
+
+/* Parts of a layer. */
+enum {
+    OTIMES_PART_Q = 1,
+    OTIMES_PART_K = 2,
+    OTIMES_PART_V = 4,
+    OTIMES_PART_O = 8,
+    OTIMES_PART_ATTENTION = 15,
+    OTIMES_PART_MLP = 16,
+    OTIMES_PART_ALL = 31
+};
+
+/* One layer made canonical: orientation of this page, float32, processed as the model's settings
+ * say. Tensors that a model lacks or that were not asked for have data NULL. After fold_ln the norm
+ * weights are gone (NULL), what is left of the norm is the bare normalisation. */
+typedef struct otimes_layer {
+    int64_t layer;
+    otimes_tensor W_Q, W_K, W_V, W_O;         /* contiguous; shapes above */
+    otimes_tensor b_Q, b_K, b_V, b_O;         /* [heads, d_head]; b_O [d_model] */
+    otimes_tensor W_in, W_gate, W_out;        /* [d_model, d_mlp] x 2, [d_mlp, d_model] */
+    otimes_tensor b_in, b_gate, b_out;        /* [d_mlp] x 2, [d_model] */
+    otimes_tensor ln1_w, ln1_b, ln2_w, ln2_b; /* [d_model] */
+    void *memory;                             /* what the views show; the layer's own */
+} otimes_layer;
+
+/* Reads the asked parts of layer number `layer` into memory that *out owns; the caller releases it
+ * with otimes_layer_free. Every number read is checked to be finite.
+ * Cost: one pass over the layer's bytes in the file; 4 bytes per weight of memory.
+ * Errors: OTIMES_ERR_ARGUMENT (no such layer), OTIMES_ERR_VALUE (tensor and place named),
+ * OTIMES_ERR_MEMORY, OTIMES_ERR_IO. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_layer_load(const otimes_model *model, int64_t layer,
+                                                   int parts, otimes_layer *out, otimes_err *err);
+
+/* Releases a layer and zeroes it; NULL and zeroed are fine. */
+OTIMES_API void otimes_layer_free(otimes_layer *layer);
+
+/* Rows first .. first+count-1 of W_E (processed), into out [count, d_model].
+ * OTIMES_ERR_ARGUMENT, OTIMES_ERR_VALUE, OTIMES_ERR_IO. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_embed_rows(const otimes_model *model, int64_t first,
+                                                   int64_t count, float *out, otimes_err *err);
+
+/* Rows of W_pos (processed), into out [count, d_model]. OTIMES_ERR_UNSUPPORTED when the model has
+ * no learned positions; otherwise as otimes_embed_rows. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_position_rows(const otimes_model *model, int64_t first,
+                                                      int64_t count, float *out, otimes_err *err);
+
+/* The unembedding, read by tiles: folding and centring need one pass over it first. */
+typedef struct otimes_unembed {
+    const otimes_model *model;
+    double *mean; /* [d_model] mean over the vocabulary that centring takes away; NULL if it does not */
+    float *fold;  /* [d_model] final norm weight folded in; NULL if it is not */
+    float *bias;  /* [d_vocab_out] b_U, processed; NULL when the model has none */
+    float *ln_w, *ln_b; /* [d_model] the final norm's own when not folded; NULL otherwise */
+} otimes_unembed;
+
+/* Prepares *out for reading; release with otimes_unembed_free. One pass over W_U when it is centred
+ * or a bias is folded. The model must outlive it. Errors as otimes_embed_rows and
+ * OTIMES_ERR_MEMORY. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_unembed_open(const otimes_model *model, otimes_unembed *out,
+                                                     otimes_err *err);
+
+/* Columns first .. first+count-1 of W_U (processed) as rows, into out [count, d_model]. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_unembed_rows(const otimes_unembed *unembed, int64_t first,
+                                                     int64_t count, float *out, otimes_err *err);
+
+/* Releases and zeroes; NULL and zeroed are fine. */
+OTIMES_API void otimes_unembed_free(otimes_unembed *unembed);
+
+/* Writes the facts every result must carry to a sink: versions, model path, architecture,
+ * dimensions, dtype, each processing step. Analyses call it; the sha256 is the caller's to add. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_attributes(const otimes_model *model,
+                                                         otimes_sink *sink, otimes_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Both ends of the model, read by rows.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+#include "num/stats.h"
+
+/* Rows read at once when the whole matrix is passed over. */
+enum { PASS_ROWS = 256 };
+
+static void gather(const otimes_binding *binding, int64_t first, int64_t count, float *out)
+{
+    const otimes_entry *entry = binding->entry;
+    const int64_t *dim = binding->dim, *stride = binding->stride;
+    const int64_t offset = binding->offset + first * stride[0];
+    if (binding->ndim == 1) {
+        otimes_dtype_gather(entry->dtype, entry->data, offset, 1, count, 0, stride[0], out);
+    } else if (binding->ndim == 2) {
+        otimes_dtype_gather(entry->dtype, entry->data, offset, count, dim[1], stride[0], stride[1],
+                            out);
+    } else {
+        for (int64_t i = 0; i < count; i++) {
+            otimes_dtype_gather(entry->dtype, entry->data, offset + i * stride[0], dim[1], dim[2],
+                                stride[1], stride[2], out + i * dim[1] * dim[2]);
+        }
+    }
+}
+
+/* Lets go of the bytes between the first and the last element read, unless they are many times what
+ * was read: rows of a matrix that is stored by columns would drop all of it for each tile. */
+static void release(const otimes_binding *binding, int64_t first, int64_t count, int64_t elements)
+{
+    const int64_t size = (int64_t)otimes_dtype_size(binding->entry->dtype);
+    const int64_t begin = binding->offset + first * binding->stride[0];
+    int64_t end = begin + (count - 1) * binding->stride[0] + 1;
+    for (int i = 1; i < binding->ndim; i++) {
+        end += (binding->dim[i] - 1) * binding->stride[i];
+    }
+    if (end - begin <= 4 * elements) {
+        otimes_map_release(binding->entry->data + begin * size, (end - begin) * size);
+    }
+}
+
+int otimes_binding_read(const otimes_model *model, const otimes_binding *binding, int64_t first,
+                        int64_t count, float *out, otimes_err *err)
+{
+    int64_t each = 1;
+    for (int i = 1; i < binding->ndim; i++) {
+        each *= binding->dim[i];
+    }
+    if (count == 0 || each == 0) {
+        return OTIMES_OK;
+    }
+    gather(binding, first, count, out);
+    release(binding, first, count, count * each);
+    const int64_t bad = otimes_first_nonfinite(out, count * each);
+    if (bad >= 0) {
+        return otimes_fail(err, OTIMES_ERR_VALUE,
+                           "%s: %s: expected finite numbers, got %f at canonical element %lld",
+                           model->path, binding->entry->name, (double)out[bad],
+                           (long long)(first * each + bad));
+    }
+    return OTIMES_OK;
+}
+
+static int check_rows(const char *what, int64_t first, int64_t count, int64_t rows, otimes_err *err)
+{
+    if (first < 0 || count < 0 || first > rows - count) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: rows: expected 0 to %lld, got %lld to %lld",
+                           what, (long long)rows - 1, (long long)first,
+                           (long long)(first + count) - 1);
+    }
+    return OTIMES_OK;
+}
+
+/* W_E or W_pos: what is written to the stream is centred when the writers are. */
+static int read_writer(const otimes_model *model, otimes_slot slot, int64_t first, int64_t count,
+                       float *out, otimes_err *err)
+{
+    const otimes_binding *binding = otimes_model_binding(model, slot, -1);
+    int rc = check_rows(otimes_slot_label(slot), first, count, binding->dim[0], err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_binding_read(model, binding, first, count, out, err);
+    }
+    if (rc == OTIMES_OK && model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
+        otimes_center_rows(out, count, model->info.d_model);
+    }
+    return rc;
+}
+
+int otimes_embed_rows(const otimes_model *model, int64_t first, int64_t count, float *out,
+                      otimes_err *err)
+{
+    return read_writer(model, OTIMES_SLOT_W_E, first, count, out, err);
+}
+
+int otimes_position_rows(const otimes_model *model, int64_t first, int64_t count, float *out,
+                         otimes_err *err)
+{
+    if (!otimes_model_binding(model, OTIMES_SLOT_W_POS, -1)->entry) {
+        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED, "%s: expected learned positions, got %s",
+                           model->path, otimes_positions_name(model->info.positions));
+    }
+    return read_writer(model, OTIMES_SLOT_W_POS, first, count, out, err);
+}
+
+/* A vector of the model, or NULL when it has none. */
+static int read_vector(const otimes_model *model, otimes_slot slot, float **out, otimes_err *err)
+{
+    const otimes_binding *binding = otimes_model_binding(model, slot, -1);
+    *out = NULL;
+    if (!binding->entry) {
+        return OTIMES_OK;
+    }
+    int rc = OTIMES_NEW(out, binding->dim[0], err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_binding_read(model, binding, 0, binding->dim[0], *out, err);
+    }
+    return rc;
+}
+
+static double dot(const float *a, const float *b, int64_t count)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += (double)a[i] * (double)b[i];
+    }
+    return sum;
+}
+
+/* The final norm's weight into each row, and (LayerNorm) the row minus its mean. */
+static void fold_rows(const otimes_unembed *unembed, int64_t count, float *rows)
+{
+    const int64_t d = unembed->model->info.d_model;
+    if (!unembed->fold) {
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        for (int64_t j = 0; j < d; j++) {
+            rows[i * d + j] *= unembed->fold[j];
+        }
+    }
+    if (unembed->model->info.norm == OTIMES_NORM_LN) {
+        otimes_center_rows(rows, count, d);
+    }
+}
+
+/* One pass over W_U: b_U += b_f W_U from the raw rows, the mean over the vocabulary from the folded
+ * ones. */
+static int pass_over(otimes_unembed *unembed, const float *ln_b, otimes_err *err)
+{
+    const otimes_model *model = unembed->model;
+    const otimes_binding *W_U = otimes_model_binding(model, OTIMES_SLOT_W_U, -1);
+    const int64_t d = model->info.d_model, vocab = model->info.d_vocab_out;
+    float *rows;
+    int rc = OTIMES_NEW(&rows, PASS_ROWS * d, err);
+    for (int64_t first = 0; rc == OTIMES_OK && first < vocab; first += PASS_ROWS) {
+        const int64_t count = vocab - first < PASS_ROWS ? vocab - first : PASS_ROWS;
+        rc = otimes_binding_read(model, W_U, first, count, rows, err);
+        for (int64_t i = 0; rc == OTIMES_OK && ln_b && i < count; i++) {
+            float *bias = &unembed->bias[first + i];
+            *bias = (float)((double)*bias + dot(rows + i * d, ln_b, d));
+        }
+        fold_rows(unembed, rc == OTIMES_OK ? count : 0, rows);
+        for (int64_t i = 0; rc == OTIMES_OK && unembed->mean && i < count; i++) {
+            for (int64_t j = 0; j < d; j++) {
+                unembed->mean[j] += (double)rows[i * d + j] / (double)vocab;
+            }
+        }
+    }
+    otimes_free(rows);
+    return rc;
+}
+
+int otimes_unembed_open(const otimes_model *model, otimes_unembed *out, otimes_err *err)
+{
+    const otimes_model_info *info = &model->info;
+    const bool folds = info->fold_ln == OTIMES_STEP_APPLIED;
+    const bool centres = info->center_unembed == OTIMES_STEP_APPLIED;
+    float *ln_w = NULL, *ln_b = NULL;
+    *out = (otimes_unembed){.model = model};
+    int rc = read_vector(model, OTIMES_SLOT_LNF_W, &ln_w, err);
+    if (rc == OTIMES_OK) {
+        rc = read_vector(model, OTIMES_SLOT_LNF_B, &ln_b, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = read_vector(model, OTIMES_SLOT_B_U, &out->bias, err);
+    }
+    if (rc == OTIMES_OK && folds && ln_b && !out->bias) {
+        rc = OTIMES_NEW(&out->bias, info->d_vocab_out, err);
+    }
+    if (rc == OTIMES_OK && centres) {
+        rc = OTIMES_NEW(&out->mean, info->d_model, err);
+    }
+    if (rc != OTIMES_OK) {
+        goto fail;
+    }
+    out->fold = folds ? ln_w : NULL;
+    if (centres || (folds && ln_b)) {
+        rc = pass_over(out, folds ? ln_b : NULL, err);
+    }
+    if (rc != OTIMES_OK) {
+        goto fail;
+    }
+    if (centres && out->bias) {
+        otimes_center_rows(out->bias, 1, info->d_vocab_out);
+    }
+    if (folds) {
+        otimes_free(ln_b);
+    } else {
+        out->ln_w = ln_w;
+        out->ln_b = ln_b;
+    }
+    return OTIMES_OK;
+fail:
+    if (out->fold != ln_w) {
+        otimes_free(ln_w);
+    }
+    otimes_free(ln_b);
+    otimes_unembed_free(out);
+    return rc;
+}
+
+int otimes_unembed_rows(const otimes_unembed *unembed, int64_t first, int64_t count, float *out,
+                        otimes_err *err)
+{
+    const otimes_model *model = unembed->model;
+    const int64_t d = model->info.d_model;
+    int rc = check_rows("W_U", first, count, model->info.d_vocab_out, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_binding_read(model, otimes_model_binding(model, OTIMES_SLOT_W_U, -1), first,
+                                 count, out, err);
+    }
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    fold_rows(unembed, count, out);
+    for (int64_t i = 0; unembed->mean && i < count; i++) {
+        for (int64_t j = 0; j < d; j++) {
+            out[i * d + j] = (float)((double)out[i * d + j] - unembed->mean[j]);
+        }
+    }
+    return OTIMES_OK;
+}
+
+void otimes_unembed_free(otimes_unembed *unembed)
+{
+    if (unembed) {
+        otimes_free(unembed->mean);
+        otimes_free(unembed->fold);
+        otimes_free(unembed->bias);
+        otimes_free(unembed->ln_w);
+        otimes_free(unembed->ln_b);
+        *unembed = (otimes_unembed){0};
+    }
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Layout strings of the architecture table, made into strides.
+ */
+#ifndef OTIMES_MODEL_LAYOUT_H
+#define OTIMES_MODEL_LAYOUT_H
+
+#include "base/err.h"
+#include "model/arch.h"
+
+/* A stored tensor seen through a layout. */
+typedef struct otimes_layout {
+    int ndim;
+    int64_t dim[OTIMES_MAX_DIMS];     /* what the stored shape must be */
+    int64_t offset;                   /* of the piece, in elements */
+    int64_t stride[OTIMES_DIM_COUNT]; /* of each dimension, in elements; 0 where it has none */
+} otimes_layout;
+
+/* Resolves a layout with all its dimensions known. OTIMES_ERR_MODEL on overflow. A malformed layout
+ * string is our own bug. */
+int otimes_layout_resolve(const char *layout, int piece, const int64_t dims[OTIMES_DIM_COUNT],
+                          otimes_layout *out, otimes_err *err);
+
+/* Learns dimensions that are still 0 from the stored shape, where the layout gives an axis to one
+ * dimension alone. */
+void otimes_layout_infer(const char *layout, int ndim, const int64_t *shape,
+                         int64_t dims[OTIMES_DIM_COUNT]);
+
+/* Dimension of a canonical layout's axis number `axis`, and how many axes it has. */
+otimes_dim otimes_layout_axis(const char *layout, int axis);
+int otimes_layout_ndim(const char *layout);
+
+#endif

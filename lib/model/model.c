@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/model.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/sha256.h"
+#include "base/sink.h"
+#include "model/bind.h"
+#include "model/config.h"
+
+void otimes_model_settings_default(otimes_model_settings *settings)
+{
+    *settings = (otimes_model_settings){
+        .fold_ln = 1,
+        .center_writing_weights = 1,
+        .center_unembed = 1,
+        .fold_value_biases = 1,
+        .token_text = 1,
+    };
+}
+
+/* config.json beside the weights, or the file that was asked for; *config NULL when there is none. */
+static int load_config(const otimes_model *model, const otimes_model_settings *settings,
+                       json_t **config, char **where, otimes_err *err)
+{
+    *config = NULL;
+    *where = settings->config_path ? otimes_strdup(settings->config_path)
+                                   : otimes_path_join(model->store.directory, "config.json", err);
+    if (!*where) {
+        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
+    }
+    if (!settings->config_path && access(*where, F_OK) != 0) {
+        otimes_free(*where);
+        *where = otimes_strdup(model->path);
+        return *where ? OTIMES_OK : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
+    }
+    return otimes_json_load(config, *where, err);
+}
+
+static otimes_step step(int wanted, bool applicable)
+{
+    if (!applicable) {
+        return OTIMES_STEP_NOT_APPLICABLE;
+    }
+    return wanted ? OTIMES_STEP_APPLIED : OTIMES_STEP_OFF;
+}
+
+static bool any_layer_has(const otimes_model *model, otimes_slot slot)
+{
+    for (int64_t layer = 0; layer < model->info.n_layers; layer++) {
+        if (otimes_model_binding(model, slot, layer)->entry) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void settle_steps(otimes_model *model, const otimes_model_settings *settings)
+{
+    otimes_model_info *info = &model->info;
+    const bool ln = info->norm == OTIMES_NORM_LN;
+    info->fold_ln = step(settings->fold_ln, model->norm_has_weights);
+    if (info->norm != OTIMES_NORM_NONE && !model->norm_has_weights) {
+        info->fold_ln = OTIMES_STEP_DONE_IN_FILE;
+    }
+    info->center_writing_weights = step(settings->center_writing_weights, ln);
+    info->center_unembed = step(settings->center_unembed, true);
+    const bool folded_bias =
+        info->fold_ln == OTIMES_STEP_APPLIED && any_layer_has(model, OTIMES_SLOT_LN1_B);
+    info->fold_value_biases = step(settings->fold_value_biases,
+                                   folded_bias || any_layer_has(model, OTIMES_SLOT_B_V));
+}
+
+/* The types of the claimed tensors, each named once. */
+static int list_dtypes(otimes_model *model, otimes_err *err)
+{
+    otimes_text text = {0};
+    uint32_t seen = 0;
+    int rc = otimes_text_add(&text, err, "%s", "");
+    for (int64_t i = 0; rc == OTIMES_OK && i < model->store.entry_count; i++) {
+        const otimes_dtype dtype = model->store.entries[i].dtype;
+        if (model->claims[i] && !(seen >> dtype & 1)) {
+            rc = otimes_text_add(&text, err, "%s%s", seen ? ", " : "", otimes_dtype_name(dtype));
+            seen |= 1u << dtype;
+        }
+    }
+    model->dtype = text.data;
+    return rc;
+}
+
+static void describe(otimes_model *model)
+{
+    otimes_model_info *info = &model->info;
+    const int64_t *dims = model->dims;
+    info->path = model->path;
+    info->architecture = model->arch->name;
+    info->format = model->store.format;
+    info->dtype = model->dtype;
+    info->activation = model->activation;
+    info->n_heads = dims[OTIMES_DIM_N_HEADS];
+    info->n_kv_heads = dims[OTIMES_DIM_N_KV_HEADS];
+    info->d_model = dims[OTIMES_DIM_D_MODEL];
+    info->d_head = dims[OTIMES_DIM_D_HEAD];
+    info->d_mlp = info->mlp == OTIMES_MLP_NONE ? 0 : dims[OTIMES_DIM_D_MLP];
+    info->d_vocab = dims[OTIMES_DIM_D_VOCAB];
+    info->d_vocab_out = dims[OTIMES_DIM_D_VOCAB_OUT];
+    info->n_ctx = dims[OTIMES_DIM_N_CTX];
+    info->rope_theta = model->rope.theta;
+    info->rotary_dim = model->rope.dim;
+    info->qkv_bias = any_layer_has(model, OTIMES_SLOT_B_Q) ||
+                     any_layer_has(model, OTIMES_SLOT_B_K) || any_layer_has(model, OTIMES_SLOT_B_V);
+    info->tensor_count = model->store.entry_count;
+    for (int64_t i = 0; i < model->store.file_count; i++) {
+        info->file_bytes += model->store.files[i].map.bytes;
+    }
+}
+
+/* Token texts: from the tokenizer beside the weights, or lists in the configuration. */
+static int load_vocab(otimes_model *model, const json_t *config, const char *where, otimes_err *err)
+{
+    const int64_t in = model->info.d_vocab, out = model->info.d_vocab_out;
+    const json_t *tokens = json_object_get(config, "tokens");
+    const json_t *outputs = json_object_get(config, "outputs");
+    int rc = otimes_vocab_load(&model->vocab, model->store.directory, in, err);
+    if (rc == OTIMES_OK && !model->vocab.count && json_is_array(tokens)) {
+        rc = otimes_vocab_from_list(&model->vocab, tokens, in, where, err);
+    }
+    if (rc == OTIMES_OK && in != out && json_is_array(outputs)) {
+        rc = otimes_vocab_from_list(&model->output_vocab, outputs, out, where, err);
+    }
+    return rc;
+}
+
+static int open_model(otimes_model *model, const otimes_model_settings *settings, otimes_err *err)
+{
+    json_t *config = NULL;
+    char *where = NULL;
+    int rc = otimes_store_open(&model->store, model->path, err);
+    if (rc == OTIMES_OK) {
+        rc = load_config(model, settings, &config, &where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_config_arch(model, config, where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_config_numbers(model, config, where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_bind_match(model, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_config_settle(model, where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_config_kinds(model, config, where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_bind_resolve(model, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = list_dtypes(model, err);
+    }
+    if (rc == OTIMES_OK) {
+        settle_steps(model, settings);
+        describe(model);
+        if (settings->token_text) {
+            rc = load_vocab(model, config, where, err);
+        }
+    }
+    json_decref(config);
+    otimes_free(where);
+    return rc;
+}
+
+int otimes_model_open(otimes_model **model, const char *path,
+                      const otimes_model_settings *settings, otimes_err *err)
+{
+    otimes_model_settings defaults;
+    otimes_model_settings_default(&defaults);
+    const otimes_model_settings *chosen = settings ? settings : &defaults;
+    *model = NULL;
+    if (!path || path[0] == '\0') {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "model: expected a path, got none");
+    }
+    int rc = OTIMES_NEW(model, 1, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    (*model)->threads = chosen->threads;
+    (*model)->path = otimes_strdup(path);
+    rc = (*model)->path ? open_model(*model, chosen, err)
+                        : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
+    if (rc != OTIMES_OK) {
+        otimes_model_close(model);
+    }
+    return rc;
+}
+
+void otimes_model_close(otimes_model **model)
+{
+    if (!model || !*model) {
+        return;
+    }
+    otimes_model *m = *model;
+    otimes_vocab_free(&m->vocab);
+    otimes_vocab_free(&m->output_vocab);
+    otimes_store_close(&m->store);
+    otimes_free(m->bindings);
+    otimes_free(m->claims);
+    otimes_free(m->claim_layer);
+    otimes_free(m->rope.scaling_name);
+    otimes_free(m->path);
+    otimes_free(m->dtype);
+    otimes_free(m->activation);
+    otimes_free(m);
+    *model = NULL;
+}
+
+const otimes_model_info *otimes_model_describe(const otimes_model *model)
+{
+    return &model->info;
+}
+
+static const char *text_of(const otimes_vocab *vocab, int64_t id)
+{
+    return id >= 0 && id < vocab->count ? vocab->text[id] : NULL;
+}
+
+const char *otimes_model_token(const otimes_model *model, int64_t id)
+{
+    return text_of(&model->vocab, id);
+}
+
+const char *otimes_model_output_token(const otimes_model *model, int64_t id)
+{
+    return model->info.d_vocab == model->info.d_vocab_out ? text_of(&model->vocab, id)
+                                                          : text_of(&model->output_vocab, id);
+}
+
+static int hash_file(const otimes_file *file, char hex[OTIMES_SHA256_HEX], otimes_err *err)
+{
+    enum { RUN = 4 << 20 }; /* let go of the pages run by run */
+    otimes_sha256 sha = {0};
+    int rc = otimes_sha256_begin(&sha, err);
+    for (int64_t at = 0; rc == OTIMES_OK && at < file->map.bytes; at += RUN) {
+        const int64_t run = file->map.bytes - at < RUN ? file->map.bytes - at : RUN;
+        rc = otimes_sha256_add(&sha, file->map.data + at, run, err);
+        otimes_map_release(file->map.data + at, run);
+    }
+    const int finish = otimes_sha256_finish(&sha, rc == OTIMES_OK ? hex : NULL, err);
+    return rc == OTIMES_OK ? finish : rc;
+}
+
+int otimes_model_sha256(const otimes_model *model, char **text, otimes_err *err)
+{
+    otimes_text lines = {0};
+    int rc = OTIMES_OK;
+    for (int64_t i = 0; rc == OTIMES_OK && i < model->store.file_count; i++) {
+        const otimes_file *file = &model->store.files[i];
+        const char *slash = strrchr(file->path, '/');
+        char hex[OTIMES_SHA256_HEX];
+        rc = hash_file(file, hex, err);
+        if (rc == OTIMES_OK) {
+            rc = otimes_text_add(&lines, err, "%s%s  %s", i ? "\n" : "", hex,
+                                 slash ? slash + 1 : file->path);
+        }
+    }
+    if (rc != OTIMES_OK) {
+        otimes_text_free(&lines);
+    }
+    *text = lines.data;
+    return rc;
+}
+
+void otimes_text_release(char **text)
+{
+    if (text) {
+        otimes_free(*text);
+        *text = NULL;
+    }
+}

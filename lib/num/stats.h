@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Statistics of streams of float32, accumulated in double.
+ */
+#ifndef OTIMES_NUM_STATS_H
+#define OTIMES_NUM_STATS_H
+
+#include "base/err.h"
+
+/* Mean, spread and logsumexp of a row that arrives in pieces; a zeroed one is empty. */
+typedef struct otimes_row_stats {
+    int64_t count;
+    double mean;
+    double square_deviations; /* sum (x - mean)^2 */
+    double max;               /* of all pieces, the shift of exp_sum */
+    double exp_sum;           /* sum exp(x - max) */
+} otimes_row_stats;
+
+void otimes_row_stats_add(otimes_row_stats *stats, const float *values, int64_t count);
+double otimes_row_stats_std(const otimes_row_stats *stats); /* population */
+double otimes_row_stats_logsumexp(const otimes_row_stats *stats);
+
+/* sum exp(values[i] - shift), relative error below 3e-7 where values[i] <= shift. */
+double otimes_sum_exp(const float *values, int64_t count, float shift);
+
+/* How many values are larger than threshold. */
+int64_t otimes_count_above(const float *values, int64_t count, float threshold);
+
+/* exp(entropy(v / sum v)) of non-negative numbers: how many of them matter. 0 when all are 0. */
+double otimes_effective_count(const double *values, int64_t count);
+
+/* Subtracts its mean from each row [rows, columns]. */
+void otimes_center_rows(float *values, int64_t rows, int64_t columns);
+
+/* Subtracts from each column its mean over the rows. */
+void otimes_center_columns(float *values, int64_t rows, int64_t columns, double *scratch);
+
+#endif

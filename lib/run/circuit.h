@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A head's circuits as sides of factored matrices:
+ *   W_OV = W_V W_O   = (value side) (output side)^T
+ *   W_QK = W_Q W_K^T = (query side) (key side)^T
+ * Key and value sides belong to a key/value head and are shared by its group of query heads.
+ */
+#ifndef OTIMES_RUN_CIRCUIT_H
+#define OTIMES_RUN_CIRCUIT_H
+
+#include <stdbool.h>
+
+#include <otimes/model.h>
+
+#include "num/factored.h"
+
+/* Sides [d_model, d_head] of a loaded layer; head is a query head for query and output, a key/value
+ * head for key and value. With `bias`, b_Q or b_K is one more row (zeros if the model has none):
+ * (x, 1) W_QK (y, 1)^T is then the score with its biases. */
+int otimes_query_side(const otimes_layer *layer, int64_t head, bool bias, otimes_side *side,
+                      otimes_err *err);
+int otimes_key_side(const otimes_layer *layer, int64_t kv_head, bool bias, otimes_side *side,
+                    otimes_err *err);
+int otimes_value_side(const otimes_layer *layer, int64_t kv_head, otimes_side *side,
+                      otimes_err *err);
+int otimes_output_side(const otimes_layer *layer, int64_t head, otimes_side *side, otimes_err *err);
+
+#endif

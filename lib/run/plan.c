@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/plan.h"
+
+#include "base/par.h"
+#include "run/vocab.h"
+
+int64_t otimes_plan_bigram(const otimes_model_info *info, int threads)
+{
+    const int64_t workers = otimes_par_workers(OTIMES_TILE_ROWS / OTIMES_STRIP_ROWS, threads);
+    const int64_t tiles = (OTIMES_TILE_ROWS + OTIMES_BLOCK_COLUMNS) * info->d_model;
+    const int64_t strips = workers * OTIMES_STRIP_ROWS * OTIMES_BLOCK_COLUMNS;
+    const int64_t labels = 2 * info->d_vocab * 24; /* pointer and a short text a token */
+    return (tiles + strips) * (int64_t)sizeof(float) + labels;
+}
+
+int64_t otimes_plan_heads(const otimes_model_info *info, int threads)
+{
+    const int64_t d = info->d_model, e = info->d_head;
+    const int64_t word = (int64_t)sizeof(double);
+    /* Two Grams, M and one root while the vocabulary is read, and its tiles. */
+    const int64_t forms = 4 * d * d * word;
+    const int64_t tiles = otimes_vocab_tile_rows(d) * d * (2 * word + (int64_t)sizeof(float));
+    /* Then the forms stay, beside one layer's attention and each worker's sides. */
+    const int64_t layer =
+        (2 * info->n_heads + 2 * info->n_kv_heads) * d * e * (int64_t)sizeof(float);
+    const int64_t workers = otimes_par_workers(info->n_kv_heads, threads);
+    const int64_t sides = workers * 12 * d * e * word;
+    const int64_t first = forms + tiles, second = 3 * d * d * word + layer + sides;
+    return first > second ? first : second;
+}

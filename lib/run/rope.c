@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/rope.h"
+
+#include <math.h>
+
+/* Llama 3.1: wavelengths beyond the original context are stretched by factor, short ones kept, those
+ * between interpolated. */
+static double llama3(const otimes_rope *rope, double frequency)
+{
+    const double turns = rope->original_n_ctx * frequency / (2 * M_PI);
+    if (turns < rope->low_freq_factor) {
+        return frequency / rope->factor;
+    }
+    if (turns > rope->high_freq_factor) {
+        return frequency;
+    }
+    const double smooth =
+        (turns - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    return (1 - smooth) * frequency / rope->factor + smooth * frequency;
+}
+
+int otimes_rope_frequencies(const otimes_model *model, double *frequency, otimes_err *err)
+{
+    const otimes_rope *rope = &model->rope;
+    if (model->info.positions != OTIMES_POSITIONS_ROPE) {
+        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                           "%s: offsets: expected rotary positions, got %s", model->path,
+                           otimes_positions_name(model->info.positions));
+    }
+    if (rope->scaling == OTIMES_ROPE_OTHER || rope->dim < 2 || rope->dim % 2 != 0 ||
+        rope->dim > model->info.d_head) {
+        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                           "%s: rotary scaling: expected default, linear or llama3 over an even part "
+                           "of d_head, got %s over %lld",
+                           model->path, rope->scaling_name, (long long)rope->dim);
+    }
+    for (int64_t i = 0; i < rope->dim / 2; i++) {
+        const double plain = pow(rope->theta, -2.0 * (double)i / (double)rope->dim);
+        switch (rope->scaling) {
+        case OTIMES_ROPE_LINEAR:
+            frequency[i] = plain / rope->factor;
+            break;
+        case OTIMES_ROPE_LLAMA3:
+            frequency[i] = llama3(rope, plain);
+            break;
+        case OTIMES_ROPE_PLAIN:
+        case OTIMES_ROPE_OTHER:
+            frequency[i] = plain;
+            break;
+        }
+    }
+    return OTIMES_OK;
+}
+
+void otimes_rope_rotate_key(const otimes_rope *rope, const double *frequency, double delta,
+                            int64_t rows, int64_t d_head, double *x)
+{
+    const int64_t half = rope->dim / 2;
+    for (int64_t i = 0; i < half; i++) {
+        const int64_t first = rope->adjacent ? 2 * i : i;
+        const int64_t second = rope->adjacent ? 2 * i + 1 : i + half;
+        const double c = cos(delta * frequency[i]), s = sin(delta * frequency[i]);
+        for (int64_t row = 0; row < rows; row++) {
+            double *pair = x + row * d_head;
+            const double a = pair[first], b = pair[second];
+            /* R(p) turns (a, b) into (a cos - b sin, b cos + a sin); this is its inverse. */
+            pair[first] = a * c + b * s;
+            pair[second] = b * c - a * s;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/vocab.h"
+
+#include "base/mem.h"
+#include "num/la.h"
+
+enum { TILE_BYTES = 8 << 20, FEWEST_ROWS = 64 };
+
+int64_t otimes_vocab_tile_rows(int64_t d_model)
+{
+    const int64_t rows = TILE_BYTES / (int64_t)sizeof(double) / (d_model ? d_model : 1);
+    return rows < FEWEST_ROWS ? FEWEST_ROWS : rows;
+}
+
+static int read_run(const otimes_model *model, const otimes_unembed *unembed, int64_t first,
+                    int64_t count, float *out, otimes_err *err)
+{
+    return unembed ? otimes_unembed_rows(unembed, first, count, out, err)
+                   : otimes_embed_rows(model, first, count, out, err);
+}
+
+int otimes_vocab_rows(const otimes_model *model, const otimes_unembed *unembed, const int64_t *ids,
+                      int64_t first, int64_t count, float *out, otimes_err *err)
+{
+    const int64_t d = otimes_model_describe(model)->d_model;
+    if (!ids) {
+        return read_run(model, unembed, first, count, out, err);
+    }
+    int rc = OTIMES_OK;
+    for (int64_t at = 0, run; rc == OTIMES_OK && at < count; at += run) {
+        const int64_t *id = ids + first + at;
+        for (run = 1; at + run < count && id[run] == id[0] + run;) {
+            run++;
+        }
+        rc = read_run(model, unembed, id[0], run, out + at * d, err);
+    }
+    return rc;
+}
+
+static void widen(const float *source, int64_t count, double *out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        out[i] = (double)source[i];
+    }
+}
+
+/* One tile of each end and the running sums. */
+typedef struct sums {
+    int64_t d_model;
+    float *narrow;            /* [tile rows, d_model] */
+    double *embed, *unembed;  /* the same, widened */
+    double *G_E, *G_U, *G_P, *M;
+} sums;
+
+static int add_embedding(const otimes_model *model, int64_t first, int64_t count, sums *s,
+                         otimes_err *err)
+{
+    const int rc = otimes_embed_rows(model, first, count, s->narrow, err);
+    if (rc == OTIMES_OK) {
+        widen(s->narrow, count * s->d_model, s->embed);
+        otimes_la_default->dsyrk(count, s->d_model, s->embed, s->d_model, s->G_E, s->d_model);
+    }
+    return rc;
+}
+
+static int add_unembedding(const otimes_unembed *unembed, int64_t first, int64_t count, sums *s,
+                           otimes_err *err)
+{
+    const int rc = otimes_unembed_rows(unembed, first, count, s->narrow, err);
+    if (rc == OTIMES_OK) {
+        widen(s->narrow, count * s->d_model, s->unembed);
+        otimes_la_default->dsyrk(count, s->d_model, s->unembed, s->d_model, s->G_U, s->d_model);
+    }
+    return rc;
+}
+
+/* Both ends in step, so that M comes from tiles that are there anyway. */
+static int add_tokens(const otimes_model *model, const otimes_unembed *unembed, sums *s,
+                      int (*tick)(void *, double, otimes_err *), void *context, otimes_err *err)
+{
+    const otimes_model_info *info = otimes_model_describe(model);
+    const int64_t in = info->d_vocab, out = info->d_vocab_out, d = s->d_model;
+    const int64_t rows = otimes_vocab_tile_rows(d), longest = in > out ? in : out;
+    int rc = OTIMES_OK;
+    for (int64_t first = 0; rc == OTIMES_OK && first < longest; first += rows) {
+        const int64_t of_in = in - first < rows ? in - first : rows;
+        const int64_t of_out = out - first < rows ? out - first : rows;
+        if (of_in > 0) {
+            rc = add_embedding(model, first, of_in, s, err);
+        }
+        if (rc == OTIMES_OK && of_out > 0) {
+            rc = add_unembedding(unembed, first, of_out, s, err);
+        }
+        if (rc == OTIMES_OK && s->M) {
+            otimes_la_default->dgemm(true, false, d, d, of_in, 1.0, s->unembed, d, s->embed, d, 1.0,
+                                     s->M, d);
+        }
+        if (rc == OTIMES_OK && tick) {
+            rc = tick(context, (double)first / (double)longest, err);
+        }
+    }
+    return rc;
+}
+
+static int add_positions(const otimes_model *model, sums *s, otimes_err *err)
+{
+    const int64_t n_ctx = otimes_model_describe(model)->n_ctx, d = s->d_model;
+    const int64_t rows = otimes_vocab_tile_rows(d);
+    int rc = OTIMES_OK;
+    for (int64_t first = 0; rc == OTIMES_OK && first < n_ctx; first += rows) {
+        const int64_t count = n_ctx - first < rows ? n_ctx - first : rows;
+        rc = otimes_position_rows(model, first, count, s->narrow, err);
+        if (rc == OTIMES_OK) {
+            widen(s->narrow, count * d, s->embed);
+            otimes_la_default->dsyrk(count, d, s->embed, d, s->G_P, d);
+        }
+    }
+    return rc;
+}
+
+/* G becomes its root, in memory of its own; G is freed. */
+static int take_root(double **G, int64_t d, double **root, int64_t *rank, otimes_err *err)
+{
+    int rc = otimes_new_((void **)root, d * d, sizeof **root, "Gram root", err);
+    if (rc == OTIMES_OK) {
+        const int code = otimes_la_default->dpsqrt(d, *G, d, *root, d, rank);
+        rc = code == OTIMES_OK ? code
+                               : otimes_fail(err, code, "Gram root: %s", otimes_strerror(code));
+    }
+    otimes_free(*G);
+    *G = NULL;
+    return rc;
+}
+
+static int new_square(double **matrix, int64_t d, otimes_err *err)
+{
+    return otimes_new_((void **)matrix, d * d, sizeof **matrix, "Gram", err);
+}
+
+static int new_tiles(sums *s, otimes_err *err)
+{
+    const int64_t count = otimes_vocab_tile_rows(s->d_model) * s->d_model;
+    int rc = OTIMES_NEW(&s->narrow, count, err);
+    if (rc == OTIMES_OK) {
+        rc = OTIMES_NEW(&s->embed, count, err);
+    }
+    return rc == OTIMES_OK ? OTIMES_NEW(&s->unembed, count, err) : rc;
+}
+
+static void free_tiles(sums *s)
+{
+    otimes_free(s->narrow);
+    otimes_free(s->embed);
+    otimes_free(s->unembed);
+    s->narrow = NULL;
+    s->embed = s->unembed = NULL;
+}
+
+int otimes_vocab_forms_compute(const otimes_model *model, const otimes_unembed *unembed,
+                               int (*tick)(void *context, double share, otimes_err *err),
+                               void *context, otimes_vocab_forms *forms, otimes_err *err)
+{
+    const otimes_model_info *info = otimes_model_describe(model);
+    const int64_t d = info->d_model;
+    const bool positions = info->positions == OTIMES_POSITIONS_LEARNED;
+    sums s = {.d_model = d};
+    *forms = (otimes_vocab_forms){.d_model = d};
+    int rc = new_tiles(&s, err);
+    if (rc == OTIMES_OK) {
+        rc = new_square(&s.G_E, d, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = new_square(&s.G_U, d, err);
+    }
+    if (rc == OTIMES_OK && info->d_vocab == info->d_vocab_out) {
+        rc = new_square(&s.M, d, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = add_tokens(model, unembed, &s, tick, context, err);
+    }
+    if (rc == OTIMES_OK && positions) {
+        rc = new_square(&s.G_P, d, err);
+    }
+    if (rc == OTIMES_OK && positions) {
+        rc = add_positions(model, &s, err);
+    }
+    free_tiles(&s);
+    if (rc == OTIMES_OK) {
+        rc = take_root(&s.G_E, d, &forms->embed_root, &forms->embed_rank, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = take_root(&s.G_U, d, &forms->unembed_root, &forms->unembed_rank, err);
+    }
+    if (rc == OTIMES_OK && positions) {
+        rc = take_root(&s.G_P, d, &forms->position_root, &forms->position_rank, err);
+    }
+    forms->cross = s.M;
+    otimes_free(s.G_E);
+    otimes_free(s.G_U);
+    otimes_free(s.G_P);
+    if (rc != OTIMES_OK) {
+        otimes_vocab_forms_free(forms);
+    }
+    return rc;
+}
+
+void otimes_vocab_forms_free(otimes_vocab_forms *forms)
+{
+    otimes_free(forms->embed_root);
+    otimes_free(forms->unembed_root);
+    otimes_free(forms->position_root);
+    otimes_free(forms->cross);
+    *forms = (otimes_vocab_forms){0};
+}

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+#
+# What the command line tests share. Each is run as: sh x.sh <otimes> <source root>
+# A test calls functions below and ends with `finish`.
+otimes=$1
+root=$2
+# No surprise from the caller's surroundings.
+unset SOURCE_DATE_EPOCH
+LC_ALL=C
+export LC_ALL
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/otimes-cli.XXXXXX") || exit 1
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+failures=0
+status=0
+
+failed() {
+    printf 'FAILED: %s\n' "$*"
+    failures=$((failures + 1))
+}
+
+# The model tests run on: the bundled one, or a golden one. Exit 77 is "skipped" for meson.
+need_model() {
+    for model in "$root/notebooks-data/induction-2l" "$root/tests/golden/gpt2"; do
+        if [ -f "$model/model.safetensors" ]; then
+            return 0
+        fi
+    done
+    echo "skipped: no model in the tree"
+    exit 77
+}
+
+# Runs otimes with the arguments; status, $work/out and $work/err are what came of it.
+run() {
+    what="otimes $*"
+    status=0
+    "$otimes" "$@" >"$work/out" 2>"$work/err" || status=$?
+}
+
+expect_status() {
+    [ "$status" -eq "$1" ] || {
+        failed "$what: expected exit status $1, got $status"
+        sed 's/^/    /' "$work/err"
+    }
+}
+
+# file (out or err), extended regular expression
+expect_match() {
+    grep -Eq -e "$2" "$work/$1" || {
+        failed "$what: expected $1 to match '$2', got:"
+        sed 's/^/    /' "$work/$1"
+    }
+}
+
+expect_empty() {
+    [ ! -s "$work/$1" ] || {
+        failed "$what: expected nothing on $1, got:"
+        head -n 5 "$work/$1" | sed 's/^/    /'
+    }
+}
+
+# Exactly one line on stderr, of the form "otimes[ command]: ...", that matches; nothing on stdout.
+expect_error() {
+    expect_status "$1"
+    expect_empty out
+    [ "$(wc -l <"$work/err")" -eq 1 ] || {
+        failed "$what: expected one line of error, got:"
+        sed 's/^/    /' "$work/err"
+    }
+    expect_match err '^otimes( [a-z]+)?: .'
+    expect_match err "$2"
+}
+
+expect_absent() {
+    for unwanted in "$@"; do
+        [ ! -e "$unwanted" ] || failed "$what: expected no $unwanted"
+    done
+}
+
+expect_file() {
+    [ -s "$1" ] || failed "$what: expected $1"
+}
+
+# Every command the program knows, from its own help.
+commands() {
+    "$otimes" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p'
+}
+
+finish() {
+    [ "$failures" -eq 0 ] || exit 1
+    exit 0
+}

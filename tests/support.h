@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What tests of numbers share: goldens, and arrays of a memory sink held against them.
+ */
+#ifndef OTIMES_TESTS_SUPPORT_H
+#define OTIMES_TESTS_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <otimes/model.h>
+
+#include "format/store.h"
+
+/* A path below the project's root (environment OTIMES_SOURCE, or the current folder); static text. */
+const char *source_path(const char *relative);
+
+/* The same below ../shared/weights; NULL where that folder is absent: the test then skips. */
+const char *shared_path(const char *relative);
+
+/* A golden model and what must come out of it. */
+typedef struct golden {
+    const char *name;
+    otimes_model *model;
+    otimes_store expected;
+} golden;
+
+/* All goldens, ends with NULL. */
+extern const char *const golden_names[];
+
+/* Opens one, with all processing or with none; fails the test on error. */
+void golden_open(golden *g, const char *name, bool processed);
+void golden_close(golden *g);
+
+/* Expected float64 values by name, or NULL; *count of them. */
+const double *golden_values(const golden *g, const char *name, int64_t *count);
+
+/* Fails unless each |got - expected| <= relative * max |expected| + absolute; NaN equals NaN. */
+void assert_close(const char *what, const double *got, const double *expected, int64_t count,
+                  double relative, double absolute);
+
+/* An array of a memory sink as doubles, whatever its type; NULL when it is not there. Freed by the
+ * caller with free(). */
+double *sink_values(const otimes_memory_sink *memory, const char *name, int64_t *count);
+
+/* Fails with the error's text unless rc is 0. */
+void assert_ok(int rc, const otimes_err *err);
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every quantity of `heads` against dense float64, on every golden model, and what must hold whatever
+ * the weights.
+ */
+#include "support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <otimes/heads.h>
+
+static const int64_t offsets[] = {0, 1, 2, 8};
+
+/* All of heads into memory. */
+static otimes_memory_sink *run(const otimes_model *model, const otimes_heads_settings *settings)
+{
+    otimes_err err = {0};
+    otimes_memory_sink *memory;
+    assert_ok(otimes_memory_sink_new(&memory, &err), &err);
+    assert_ok(otimes_heads(model, settings, otimes_memory_sink_sink(memory), &err), &err);
+    return memory;
+}
+
+static otimes_heads_settings everything(const otimes_model *model)
+{
+    const otimes_model_info *info = otimes_model_describe(model);
+    otimes_heads_settings settings;
+    otimes_heads_settings_default(&settings);
+    settings.biases = 1;
+    settings.top = 3;
+    settings.components = 2;
+    settings.matrices = OTIMES_HEADS_FACTORS | OTIMES_HEADS_PRODUCTS;
+    if (info->positions == OTIMES_POSITIONS_LEARNED) {
+        settings.matrices |= OTIMES_HEADS_POSITIONS;
+    }
+    if (info->positions == OTIMES_POSITIONS_ROPE) {
+        settings.offsets = offsets;
+        settings.offset_count = 4;
+    }
+    return settings;
+}
+
+/* What an error of eps in float32 weights may do to a quantity: a norm moves by eps times itself,
+ * singular values by eps times the largest, eigenvalues of these non-normal matrices by more. */
+static double tolerance_of(const char *name)
+{
+    if (strstr(name, "eigenvalues")) {
+        return 2e-5;
+    }
+    return strstr(name, "copying") || strstr(name, "positivity") ? 2e-5 : 3e-6;
+}
+
+static void quantities_of_goldens(void **state)
+{
+    (void)state;
+    for (int i = 0; golden_names[i]; i++) {
+        golden g;
+        int checked = 0;
+        golden_open(&g, golden_names[i], true);
+        const otimes_heads_settings settings = everything(g.model);
+        otimes_memory_sink *memory = run(g.model, &settings);
+        for (int64_t e = 0; e < g.expected.entry_count; e++) {
+            const char *name = g.expected.entries[e].name;
+            int64_t count, expected_count;
+            if (!strstr(name, "OV_") && !strstr(name, "QK_")) {
+                continue;
+            }
+            const double *expected = golden_values(&g, name, &expected_count);
+            double *got = sink_values(memory, name, &count);
+            if (!got) {
+                fail_msg("%s: %s is not written", g.name, name);
+            }
+            char what[256];
+            snprintf(what, sizeof what, "%s: %s", g.name, name);
+            assert_int_equal(count, expected_count);
+            assert_close(what, got, expected, count, tolerance_of(name), 1e-12);
+            free(got);
+            checked++;
+        }
+        assert_true(checked >= 20);
+        otimes_memory_sink_free(&memory);
+        golden_close(&g);
+    }
+}
+
+/* Invariant 7: a grouped model and the same model with its key/value heads written out. */
+static void grouped_equals_expanded(void **state)
+{
+    (void)state;
+    golden g;
+    golden_open(&g, "llama", true);
+    const otimes_model_info *info = otimes_model_describe(g.model);
+    const int64_t group = info->n_heads / info->n_kv_heads, d = info->d_model, e = info->d_head;
+    assert_true(group > 1);
+    const otimes_heads_settings settings = everything(g.model);
+    otimes_memory_sink *memory = run(g.model, &settings);
+    const void *ov = NULL, *qk = NULL;
+    assert_non_null(otimes_memory_sink_array(memory, "OV", &ov));
+    assert_non_null(otimes_memory_sink_array(memory, "QK", &qk));
+    for (int64_t l = 0; l < info->n_layers; l++) {
+        otimes_layer layer;
+        otimes_err err = {0};
+        assert_ok(otimes_layer_load(g.model, l, OTIMES_PART_ATTENTION, &layer, &err), &err);
+        for (int64_t h = 0; h < info->n_heads; h++) {
+            const float *Q = layer.W_Q.data + h * d * e, *O = layer.W_O.data + h * d * e;
+            const float *K = layer.W_K.data + h / group * d * e;
+            const float *V = layer.W_V.data + h / group * d * e;
+            for (int64_t a = 0; a < d; a++) {
+                for (int64_t b = 0; b < d; b++) {
+                    double want_ov = 0, want_qk = 0;
+                    for (int64_t j = 0; j < e; j++) {
+                        want_ov += (double)V[a * e + j] * (double)O[j * d + b];
+                        want_qk += (double)Q[a * e + j] * (double)K[b * e + j];
+                    }
+                    const int64_t at = ((l * info->n_heads + h) * d + a) * d + b;
+                    assert_true(fabs((double)((const float *)ov)[at] - want_ov) < 1e-5);
+                    assert_true(fabs((double)((const float *)qk)[at] - want_qk) < 1e-5);
+                }
+            }
+        }
+        otimes_layer_free(&layer);
+    }
+    otimes_memory_sink_free(&memory);
+    golden_close(&g);
+}
+
+/* Offset 0 is no rotation, and a rotation by the offset of one pair of positions is what attention
+ * sees: checked through norms that the golden has; here that offset 0 equals the plain circuit. */
+static void offset_zero_is_plain(void **state)
+{
+    (void)state;
+    golden g;
+    int64_t count;
+    golden_open(&g, "llama_scaled", true);
+    const otimes_heads_settings settings = everything(g.model);
+    otimes_memory_sink *memory = run(g.model, &settings);
+    double *plain = sink_values(memory, "QK_norm", &count);
+    double *at_offsets = sink_values(memory, "QK_offset_norm", &count);
+    bool differs = false;
+    assert_non_null(plain);
+    assert_non_null(at_offsets);
+    for (int64_t i = 0; i < count / 4; i++) {
+        assert_true(fabs(at_offsets[4 * i] - plain[i]) <= 1e-12 * plain[i]);
+        differs |= fabs(at_offsets[4 * i + 3] - plain[i]) > 1e-3 * plain[i];
+    }
+    assert_true(differs);
+    free(plain);
+    free(at_offsets);
+    otimes_memory_sink_free(&memory);
+    golden_close(&g);
+}
+
+/* Chosen layers and heads are the same numbers as in the whole. */
+static void chosen_heads(void **state)
+{
+    (void)state;
+    static const int64_t layers[] = {1}, heads[] = {1, 3};
+    golden g;
+    int64_t count, part_count;
+    golden_open(&g, "llama", true);
+    otimes_heads_settings settings = everything(g.model);
+    otimes_memory_sink *whole = run(g.model, &settings);
+    settings.layers = layers;
+    settings.layer_count = 1;
+    settings.heads = heads;
+    settings.head_count = 2;
+    otimes_memory_sink *part = run(g.model, &settings);
+    double *all = sink_values(whole, "full_OV_norm", &count);
+    double *some = sink_values(part, "full_OV_norm", &part_count);
+    assert_int_equal(part_count, 2);
+    assert_true(some[0] == all[4 + 1] && some[1] == all[4 + 3]);
+    const void *data;
+    const otimes_array *array = otimes_memory_sink_array(part, "OV_norm", &data);
+    assert_int_equal(array->axis[0]->number[0], 1);
+    assert_int_equal(array->axis[1]->number[1], 3);
+    free(all);
+    free(some);
+    otimes_memory_sink_free(&whole);
+    otimes_memory_sink_free(&part);
+    golden_close(&g);
+}
+
+/* What is read at the ends of the first singular direction of OV, by a plain loop over W_E. */
+static void directions_by_hand(void **state)
+{
+    (void)state;
+    golden g;
+    golden_open(&g, "transformer_lens", true);
+    const otimes_model_info *info = otimes_model_describe(g.model);
+    const int64_t d = info->d_model, vocab = info->d_vocab;
+    const otimes_heads_settings settings = everything(g.model);
+    otimes_memory_sink *memory = run(g.model, &settings);
+    const void *ov = NULL, *ids = NULL, *values = NULL;
+    assert_non_null(otimes_memory_sink_array(memory, "OV", &ov));
+    assert_non_null(otimes_memory_sink_array(memory, "OV_read_id", &ids));
+    assert_non_null(otimes_memory_sink_array(memory, "OV_read_value", &values));
+    double u[64] = {1}; /* power iteration on M M^T of the first head */
+    const float *M = ov;
+    for (int step = 0; step < 3000; step++) {
+        double v[64] = {0}, next[64] = {0}, norm = 0;
+        for (int64_t a = 0; a < d; a++) {
+            for (int64_t b = 0; b < d; b++) {
+                v[b] += u[a] * (double)M[a * d + b];
+            }
+        }
+        for (int64_t a = 0; a < d; a++) {
+            for (int64_t b = 0; b < d; b++) {
+                next[a] += (double)M[a * d + b] * v[b];
+            }
+            norm += next[a] * next[a];
+        }
+        for (int64_t a = 0; a < d; a++) {
+            u[a] = next[a] / sqrt(norm);
+        }
+    }
+    int64_t largest = 0;
+    for (int64_t a = 0; a < d; a++) {
+        largest = fabs(u[a]) > fabs(u[largest]) ? a : largest;
+    }
+    const double sign = u[largest] < 0 ? -1 : 1;
+    float *rows = malloc((size_t)(vocab * d) * sizeof *rows);
+    otimes_err err = {0};
+    assert_non_null(rows);
+    assert_ok(otimes_embed_rows(g.model, 0, vocab, rows, &err), &err);
+    int64_t best = 0, worst = 0;
+    double at_best = -INFINITY, at_worst = INFINITY;
+    for (int64_t t = 0; t < vocab; t++) {
+        double dot = 0;
+        for (int64_t a = 0; a < d; a++) {
+            dot += (double)rows[t * d + a] * sign * u[a];
+        }
+        best = dot > at_best ? t : best;
+        at_best = fmax(at_best, dot);
+        worst = dot < at_worst ? t : worst;
+        at_worst = fmin(at_worst, dot);
+    }
+    assert_int_equal(((const int32_t *)ids)[0], best);
+    assert_int_equal(((const int32_t *)ids)[3], worst); /* end 1 begins after the top 3 */
+    assert_true(fabs((double)((const float *)values)[0] - at_best) < 1e-5 * fabs(at_best));
+    assert_true(fabs((double)((const float *)values)[3] - at_worst) < 1e-5 * fabs(at_worst));
+    free(rows);
+    otimes_memory_sink_free(&memory);
+    golden_close(&g);
+}
+
+static void requests_that_cannot_be_met(void **state)
+{
+    (void)state;
+    static const int64_t far[] = {7}, twice[] = {1, 1};
+    golden g;
+    otimes_err err = {0};
+    otimes_memory_sink *memory;
+    otimes_heads_settings settings;
+    golden_open(&g, "gpt2", true);
+    assert_ok(otimes_memory_sink_new(&memory, &err), &err);
+    otimes_sink *sink = otimes_memory_sink_sink(memory);
+    otimes_heads_settings_default(&settings);
+    settings.offsets = offsets;
+    settings.offset_count = 4;
+    assert_int_equal(otimes_heads(g.model, &settings, sink, &err), OTIMES_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "expected rotary positions, got learned"));
+    otimes_heads_settings_default(&settings);
+    settings.layers = far;
+    settings.layer_count = 1;
+    assert_int_equal(otimes_heads(g.model, &settings, sink, &err), OTIMES_ERR_ARGUMENT);
+    settings.layers = NULL;
+    settings.heads = twice;
+    settings.head_count = 2;
+    assert_int_equal(otimes_heads(g.model, &settings, sink, &err), OTIMES_ERR_ARGUMENT);
+    golden_close(&g);
+    golden_open(&g, "llama", true);
+    otimes_heads_settings_default(&settings);
+    settings.matrices = OTIMES_HEADS_POSITIONS;
+    assert_int_equal(otimes_heads(g.model, &settings, sink, &err), OTIMES_ERR_UNSUPPORTED);
+    golden_close(&g);
+    otimes_memory_sink_free(&memory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantities_of_goldens),   cmocka_unit_test(grouped_equals_expanded),
+        cmocka_unit_test(offset_zero_is_plain),    cmocka_unit_test(chosen_heads),
+        cmocka_unit_test(directions_by_hand),      cmocka_unit_test(requests_that_cannot_be_met),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

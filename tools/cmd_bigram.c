@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+#include <otimes/bigram.h>
+
+#include <stddef.h>
+
+#include "command.h"
+#include "select.h"
+
+typedef struct options {
+    common_options common;
+    const char *rows, *columns;
+    int exact, full;
+    int64_t position;
+} options;
+
+static const opt_word full_types[] = {
+    {"float32", OTIMES_BIGRAM_FULL_F32}, {"float16", OTIMES_BIGRAM_FULL_F16}, {NULL, 0}};
+
+static const opt own[] = {
+    {.name = "rows",
+     .argument = "LIST",
+     .help = "source tokens (default: those of --tokens)",
+     .kind = OPT_TEXT,
+     .offset = offsetof(options, rows)},
+    {.name = "columns",
+     .argument = "LIST",
+     .help = "output tokens that each row and all of its statistics are restricted to "
+             "(default: those of --tokens)",
+     .kind = OPT_TEXT,
+     .offset = offsetof(options, columns)},
+    {.name = "exact",
+     .help = "apply the final norm to each row and add the output bias: the logits of the model "
+             "without its layers",
+     .kind = OPT_FLAG,
+     .offset = offsetof(options, exact)},
+    {.name = "position",
+     .argument = "N",
+     .help = "with --exact: add the embedding of position N first (default: none)",
+     .kind = OPT_NUMBER,
+     .offset = offsetof(options, position),
+     .low = 0,
+     .high = INT32_MAX},
+    {.name = "full",
+     .help = "also write the table itself (default type: float32)",
+     .kind = OPT_CHOICE,
+     .offset = offsetof(options, full),
+     .words = full_types,
+     .optional = 1},
+    {.name = NULL},
+};
+
+static void defaults(void *memory)
+{
+    options *o = memory;
+    otimes_bigram_settings settings;
+    otimes_bigram_settings_default(&settings);
+    o->position = settings.position;
+}
+
+static int run(const otimes_model *model, const void *memory, otimes_sink *sink, otimes_err *err)
+{
+    const options *o = memory;
+    const otimes_model_info *info = otimes_model_describe(model);
+    otimes_index_list rows = {NULL, 0}, columns = {NULL, 0};
+    otimes_bigram_settings settings;
+    otimes_bigram_settings_default(&settings);
+    int rc = select_indices(o->rows ? o->rows : o->common.tokens, o->rows ? "--rows" : "--tokens",
+                            info->d_vocab, &rows, err);
+    if (!rc)
+        rc =
+            select_indices(o->columns ? o->columns : o->common.tokens,
+                           o->columns ? "--columns" : "--tokens", info->d_vocab_out, &columns, err);
+    if (rc)
+        goto done;
+    if (o->common.top >= 0)
+        settings.top = o->common.top;
+    settings.rows = rows.index;
+    settings.row_count = rows.count;
+    settings.columns = columns.index;
+    settings.column_count = columns.count;
+    settings.exact = o->exact;
+    settings.position = o->position;
+    settings.full = (otimes_bigram_full)o->full;
+    rc = otimes_bigram(model, &settings, sink, err);
+done:
+    otimes_index_list_free(&rows);
+    otimes_index_list_free(&columns);
+    return rc;
+}
+
+const command command_bigram = {
+    .name = "bigram",
+    .group = "Circuits from weights",
+    .summary = "the direct path W_E W_U: what each token alone makes likely next",
+    .about =
+        "The direct path T = W_E W_U: row = source token, column = output token. For every source "
+        "token the --top (default 10) output tokens with the largest and smallest entries, their "
+        "log-probability under the softmax of the row, mean, standard deviation and logsumexp of "
+        "the row, and value and rank of the entry of the token itself. The table is computed in "
+        "tiles and never held.",
+    .example = "otimes bigram model/ -o bigram.h5 --top 20",
+    .shared = OPTS_TOKENS | OPTS_TOP,
+    .own = own,
+    .size = sizeof(options),
+    .defaults = defaults,
+    .run = run,
+};

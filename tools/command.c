@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What all commands do alike: options, model, output, one call, one line when it fails.
+ */
+#include "command.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "output.h"
+#include "sink_null.h"
+#include "stop.h"
+
+static int is_plain(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_@%+=:,./-";
+    return *word && !word[strspn(word, plain)];
+}
+
+/* The command line as one would type it into a shell; released with free. NULL: no memory. */
+static char *quote_line(int argc, char **argv)
+{
+    size_t size = sizeof "otimes";
+    for (int i = 0; i < argc; i++)
+        size += 4 * strlen(argv[i]) + 3; /* ' ' and quotes; each ' inside becomes '\'' */
+    char *line = malloc(size), *to = line;
+    if (!line)
+        return NULL;
+    to = stpcpy(to, "otimes");
+    for (int i = 0; i < argc; i++) {
+        *to++ = ' ';
+        if (is_plain(argv[i])) {
+            to = stpcpy(to, argv[i]);
+            continue;
+        }
+        *to++ = '\'';
+        for (const char *c = argv[i]; *c; c++)
+            if (*c == '\'')
+                to = stpcpy(to, "'\\''");
+            else
+                *to++ = *c;
+        *to++ = '\'';
+    }
+    *to = '\0';
+    return line;
+}
+
+static void fill_settings(const common_options *options, otimes_model_settings *settings)
+{
+    const int other = !options->raw;
+    otimes_model_settings_default(settings);
+    settings->fold_ln = options->fold_ln < 0 ? other : options->fold_ln;
+    settings->center_writing_weights =
+        options->center_writing_weights < 0 ? other : options->center_writing_weights;
+    settings->center_unembed = options->center_unembed < 0 ? other : options->center_unembed;
+    settings->fold_value_biases =
+        options->fold_value_biases < 0 ? other : options->fold_value_biases;
+    settings->threads = (int)options->threads;
+    settings->config_path = options->config;
+}
+
+static int run_to_output(const command *cmd, const common_options *options,
+                         const otimes_model *model, const char *line, otimes_err *err)
+{
+    output out = {.format = FORMAT_DEFAULT};
+    int rc = output_open(&out, cmd->name, options, model, line, err);
+    if (!rc)
+        rc = cmd->run(model, options, &out.sink, err);
+    if (!rc)
+        rc = output_finish(&out, err);
+    progress_clear(&out.bar);
+    if (!rc && out.format == FORMAT_NULL && !options->quiet)
+        fprintf(stderr, "otimes %s: %lld bytes of results computed and not kept\n", cmd->name,
+                (long long)sink_null_bytes(&out.target));
+    output_close(&out);
+    return rc;
+}
+
+/* Everything between parsed options and an exit; a code of the library. */
+static int run_parsed(const command *cmd, const common_options *options, const char *line,
+                      otimes_err *err)
+{
+    otimes_model *model = NULL;
+    otimes_model_settings settings;
+    const int card = cmd->card && !output_wanted(options);
+    int format, rc = card ? 0 : output_format(options, &format, err);
+    if (rc)
+        return rc;
+    fill_settings(options, &settings);
+    otimes_set_blas_threads(settings.threads ? settings.threads : otimes_threads_available());
+    rc = otimes_model_open(&model, options->model, &settings, err);
+    if (rc)
+        return rc;
+    rc = card ? cmd->card(model, options, stdout, err)
+              : run_to_output(cmd, options, model, line, err);
+    otimes_model_close(&model);
+    return rc;
+}
+
+/* One line on stderr, and the exit status that goes with the code. */
+static int report(const command *cmd, int code, const otimes_err *err)
+{
+    if (code == OTIMES_ERR_CANCELLED && stop_signal()) {
+        fprintf(stderr, "otimes %s: stopped by signal %d, nothing was written\n", cmd->name,
+                stop_signal());
+        return 128 + stop_signal();
+    }
+    fprintf(stderr, "otimes %s: %s\n", cmd->name, err->msg);
+    return code == OTIMES_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int command_run(const command *cmd, int argc, char **argv)
+{
+    otimes_err err = {0};
+    char *line = quote_line(argc, argv);
+    void *options = calloc(1, cmd->size);
+    int rc = line && options ? 0 : fail_memory(&err, "options");
+    if (!rc)
+        rc = opts_parse(cmd, argc, argv, options, &err);
+    if (!rc)
+        rc = run_parsed(cmd, options, line, &err);
+    free(options);
+    free(line);
+    if (rc == OPTS_HELP)
+        opts_help(cmd, stdout);
+    return rc < 0 ? report(cmd, rc, &err) : EXIT_OK;
+}

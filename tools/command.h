@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A command of the program as data: what it is called, what it takes, what it runs.
+ */
+#ifndef COMMAND_H
+#define COMMAND_H
+
+#include <stdio.h>
+
+#include <otimes/model.h>
+
+#include "commands.h"
+#include "opts.h"
+
+typedef struct command {
+    const char *name;
+    const char *group;               /* heading under which the program's help lists it */
+    const char *summary;             /* one line there */
+    const char *about;               /* one paragraph in its own help */
+    const char *example;             /* one command line */
+    unsigned shared;                 /* OPTS_* it takes beside OPTS_ALWAYS */
+    const opt *own;                  /* options of its own */
+    size_t size;                     /* of its options, whose first member is common_options */
+    void (*defaults)(void *options); /* of its own options; all zero before. NULL: zero it is */
+    /* The analysis: everything it finds goes to sink. */
+    int (*run)(const otimes_model *model, const void *options, otimes_sink *sink, otimes_err *err);
+    /* Instead of run, a text for people, when neither file nor format is asked for; NULL: none. */
+    int (*card)(const otimes_model *model, const void *options, FILE *to, otimes_err *err);
+} command;
+
+#define OTIMES_DECLARE_COMMAND(name) extern const command command_##name;
+OTIMES_COMMANDS(OTIMES_DECLARE_COMMAND)
+#undef OTIMES_DECLARE_COMMAND
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* Parses options, opens the model and the output, runs; an exit status. argv[0] is the command. */
+int command_run(const command *cmd, int argc, char **argv);
+
+/* The candidate nearest to word, or NULL when none is near; NULL ends the candidates. */
+const char *nearest_word(const char *word, const char *const *candidates);
+
+#endif

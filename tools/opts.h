@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Command line options as data. A table declares each option once; parsing and --help both read
+ * the table, so they cannot disagree.
+ */
+#ifndef OPTS_H
+#define OPTS_H
+
+#include <stdio.h>
+
+#include <otimes/common.h>
+
+struct command;
+
+/* What an option does to its field. */
+typedef enum opt_kind {
+    OPT_FLAG,   /* int: 1 */
+    OPT_SWITCH, /* int: 1, or 0 as --no-<name> */
+    OPT_TEXT,   /* const char *: the argument */
+    OPT_NUMBER, /* int64_t: the argument, from low to high */
+    OPT_CHOICE, /* int: value of the word that the argument is */
+    OPT_SET,    /* int: values of all comma-separated words of the argument, combined with | */
+    OPT_HELP    /* none: parsing ends with OPTS_HELP */
+} opt_kind;
+
+typedef struct opt_word {
+    const char *name;
+    int value;
+} opt_word;
+
+typedef struct opt {
+    const char *name;     /* without dashes; NULL ends a table */
+    char letter;          /* 0: none */
+    const char *argument; /* its name in help; NULL where the kind takes none */
+    const char *help;
+    opt_kind kind;
+    size_t offset; /* of the field in the command's options */
+    int64_t low, high;
+    const opt_word *words; /* of a choice or set, ended by NULL; the argument's name may be NULL */
+    int optional;          /* a choice may stand without argument and then means its first word */
+} opt;
+
+/* Options that several commands take; a command says which. */
+enum {
+    OPTS_LAYERS = 1,
+    OPTS_HEADS = 2,
+    OPTS_TOKENS = 4,
+    OPTS_TOP = 8,
+    OPTS_ALWAYS = 16 /* output, processing, threads, progress, help: every command takes these */
+};
+
+enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL };
+
+/* First member of every command's options. */
+typedef struct common_options {
+    const char *model;                   /* the operand */
+    const char *output;                  /* NULL: not given */
+    int format;                          /* enum opts_format */
+    const char *layers, *heads, *tokens; /* as written; NULL: all */
+    int64_t top;                         /* -1: the analysis' own default */
+    int64_t threads;                     /* 0: all */
+    const char *config;                  /* NULL: beside the weights */
+    int raw;                             /* processing off, except for steps asked for by name */
+    int fold_ln, center_writing_weights, center_unembed, fold_value_biases; /* -1: not said */
+    int progress; /* -1: when stderr is a terminal */
+    int quiet;
+} common_options;
+
+#define OPTS_HELP 1
+
+/* Parses the arguments after the command's name into options, which start as the command's
+ * defaults. 0, OPTS_HELP, or OTIMES_ERR_ARGUMENT with the option named. Strings point into argv. */
+OTIMES_MUST_CHECK int opts_parse(const struct command *cmd, int argc, char **argv, void *options,
+                                 otimes_err *err);
+
+/* What --help prints. */
+void opts_help(const struct command *cmd, FILE *to);
+
+/* The shared options of these masks, ended by name NULL, in `table` of at least OPTS_SHARED_MAX. */
+#define OPTS_SHARED_MAX 24
+void opts_shared(unsigned masks, opt *table);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * --help, printed from the same tables that are parsed.
+ */
+#include "opts.h"
+
+#include <string.h>
+
+#include "command.h"
+
+#define WIDTH 80
+#define HELP_COLUMN 26
+
+/* Words of text from column `at` on, each further line from `indent`; ends the line. */
+static void put_wrapped(FILE *to, const char *text, size_t at, size_t indent)
+{
+    int first = 1;
+    while (*text) {
+        const size_t length = strcspn(text, " ");
+        if (!first && at + 1 + length > WIDTH) {
+            fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+            first = 1;
+        }
+        fprintf(to, "%s%.*s", first ? "" : " ", (int)length, text);
+        at += length + !first;
+        first = 0;
+        text += length + strspn(text + length, " ");
+    }
+    putc('\n', to);
+}
+
+static void append(char *text, size_t size, const char *a, const char *b)
+{
+    const size_t used = strlen(text);
+    snprintf(text + used, size - used, "%s%s", a, b);
+}
+
+/* "-o, --output FILE", "--[no-]progress", "--format hdf5|tsv|null", "--full[=float32|float16]" */
+static void describe(const opt *o, char *text, size_t size)
+{
+    char argument[128] = "";
+    if (o->argument)
+        append(argument, sizeof argument, "", o->argument);
+    for (const opt_word *w = o->argument ? NULL : o->words; w && w->name; w++)
+        append(argument, sizeof argument,
+               w == o->words        ? ""
+               : o->kind == OPT_SET ? ","
+                                    : "|",
+               w->name);
+    *text = '\0';
+    if (o->letter)
+        snprintf(text, size, "-%c, ", o->letter);
+    append(text, size, o->kind == OPT_SWITCH ? "--[no-]" : "--", o->name);
+    if (!*argument)
+        return;
+    append(text, size, o->optional ? "[=" : " ", argument);
+    append(text, size, o->optional ? "]" : "", "");
+}
+
+static void put_options(FILE *to, const char *heading, const opt *table)
+{
+    char left[192];
+    if (!table || !table->name)
+        return;
+    fprintf(to, "\n%s:\n", heading);
+    for (const opt *o = table; o->name; o++) {
+        describe(o, left, sizeof left);
+        const int indent = o->letter ? 2 : 6;
+        const size_t used = (size_t)indent + strlen(left);
+        fprintf(to, "%*s%s", indent, "", left);
+        if (used + 2 > HELP_COLUMN)
+            fprintf(to, "\n%*s", HELP_COLUMN, "");
+        else
+            fprintf(to, "%*s", (int)(HELP_COLUMN - used), "");
+        put_wrapped(to, o->help, HELP_COLUMN, HELP_COLUMN);
+    }
+}
+
+void opts_help(const command *cmd, FILE *to)
+{
+    opt shared[OPTS_SHARED_MAX];
+    fprintf(to, "usage: otimes %s [options] MODEL\n\n", cmd->name);
+    put_wrapped(to, cmd->about, 0, 0);
+    fputs("\nMODEL is a directory with config.json and model.safetensors (or shards and their\n"
+          "index), or one .safetensors file. LIST is like 0,3-5,9.\n",
+          to);
+    put_options(to, "Options of this command", cmd->own);
+    opts_shared(cmd->shared, shared);
+    put_options(to, "Selection", shared);
+    opts_shared(OPTS_ALWAYS, shared);
+    put_options(to, "Options of every command", shared);
+    fprintf(to, "\nExample:\n  %s\n", cmd->example);
+    fputs("\nExit status: 0 success, 1 failure, 2 wrong usage, 128 + signal when stopped.\n", to);
+}

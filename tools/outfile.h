@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A result file that appears under its name complete or not at all.
+ */
+#ifndef OUTFILE_H
+#define OUTFILE_H
+
+#include <otimes/common.h>
+
+typedef struct outfile {
+    char *path; /* the final name */
+    char *tmp;  /* <path>.tmp, where it is written; NULL: `path` is a device or pipe and is written
+                   directly */
+} outfile;
+
+/* Finds out before anything is computed whether path can be written, and creates <path>.tmp empty.
+ * A device or pipe is refused unless allow_device. OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
+OTIMES_MUST_CHECK int outfile_begin(outfile *file, const char *path, int allow_device,
+                                    otimes_err *err);
+
+/* What to open for writing. */
+const char *outfile_name(const outfile *file);
+
+/* The closed .tmp file goes to disk and takes the final name. */
+OTIMES_MUST_CHECK int outfile_commit(outfile *file, otimes_err *err);
+
+/* Releases file; a .tmp that was not committed is removed. A zeroed file is fine. */
+void outfile_end(outfile *file);
+
+#endif

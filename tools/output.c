@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#include "output.h"
+
+#include <otimes/parse.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fail.h"
+#include "sink_h5.h"
+#include "sink_null.h"
+#include "sink_tsv.h"
+#include "stop.h"
+
+#define SCHEMA_VERSION 1
+
+static output *output_of(otimes_sink *sink)
+{
+    return sink->state;
+}
+
+/* ISO 8601 in UTC; SOURCE_DATE_EPOCH stands for now, so that a build can be reproduced. */
+static int format_date(char *text, size_t size, otimes_err *err)
+{
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    int64_t seconds = (int64_t)time(NULL);
+    struct tm parts;
+    /* Up to the year 9999. */
+    if (epoch && *epoch) {
+        const int rc = otimes_parse_i64(epoch, "SOURCE_DATE_EPOCH", 0, 253402300799, &seconds, err);
+        if (rc)
+            return rc;
+    }
+    const time_t t = (time_t)seconds;
+    if (!gmtime_r(&t, &parts) || !strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &parts))
+        return fail(err, OTIMES_ERR_IO, "date: the system's time is not a date");
+    return 0;
+}
+
+static int put_text(output *out, const char *name, const char *text, otimes_err *err)
+{
+    const otimes_attr attr = {.name = name, .kind = OTIMES_ATTR_TEXT, .text = text};
+    return out->target.ops->attribute(&out->target, &attr, err);
+}
+
+/* What names the result, before anything else in it. Not at opening: a selection that turns out to
+ * be wrong must leave standard output empty. */
+static int begin(output *out, otimes_err *err)
+{
+    char schema[64], date[32];
+    const otimes_attr version = {
+        .name = "schema_version", .kind = OTIMES_ATTR_I64, .i64 = SCHEMA_VERSION};
+    if (out->begun)
+        return 0;
+    int rc = format_date(date, sizeof date, err);
+    snprintf(schema, sizeof schema, "otimes-%s", out->command);
+    if (!rc)
+        rc = put_text(out, "schema", schema, err);
+    if (!rc)
+        rc = out->target.ops->attribute(&out->target, &version, err);
+    if (!rc)
+        rc = put_text(out, "command_line", out->command_line, err);
+    if (!rc)
+        rc = put_text(out, "date", date, err);
+    out->begun = !rc;
+    return rc;
+}
+
+static int attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err)
+{
+    output *out = output_of(sink);
+    const int rc = begin(out, err);
+    return rc ? rc : out->target.ops->attribute(&out->target, attr, err);
+}
+
+static int announce_axis(otimes_sink *sink, const otimes_axis *axis, otimes_err *err)
+{
+    output *out = output_of(sink);
+    const int rc = begin(out, err);
+    return rc || !out->target.ops->axis ? rc : out->target.ops->axis(&out->target, axis, err);
+}
+
+static int declare(otimes_sink *sink, const otimes_array *array, int *id, otimes_err *err)
+{
+    output *out = output_of(sink);
+    const int rc = begin(out, err);
+    return rc ? rc : out->target.ops->declare(&out->target, array, id, err);
+}
+
+static int write_block(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
+                       const void *data, otimes_err *err)
+{
+    otimes_sink *target = &output_of(sink)->target;
+    if (stop_signal())
+        return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
+    return target->ops->write(target, id, start, count, data, err);
+}
+
+static int show_progress(otimes_sink *sink, double done, double total)
+{
+    progress_update(&output_of(sink)->bar, done, total);
+    return stop_signal() != 0;
+}
+
+static int finish_nothing(otimes_sink *sink, otimes_err *err)
+{
+    /* The analysis has no more to say; output_finish completes the target. */
+    (void)sink, (void)err;
+    return 0;
+}
+
+static const otimes_sink_ops ops = {.attribute = attribute,
+                                    .axis = announce_axis,
+                                    .declare = declare,
+                                    .write = write_block,
+                                    .progress = show_progress,
+                                    .finish = finish_nothing};
+
+int output_wanted(const common_options *options)
+{
+    return options->output || options->format != FORMAT_DEFAULT;
+}
+
+static int ends_in(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+int output_format(const common_options *options, int *format, otimes_err *err)
+{
+    const char *path = options->output;
+    *format = options->format;
+    if (*format == FORMAT_DEFAULT)
+        *format = !path || !strcmp(path, "-") || ends_in(path, ".tsv") ? FORMAT_TSV : FORMAT_HDF5;
+    if (*format == FORMAT_HDF5 && (!path || !strcmp(path, "-")))
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "--format: hdf5 expects a file to write (-o FILE), got none");
+    if (*format == FORMAT_NULL && path)
+        return fail(err, OTIMES_ERR_ARGUMENT, "--format: null writes nothing, got -o %s", path);
+    return 0;
+}
+
+int output_open(output *out, const char *command, const common_options *options,
+                const otimes_model *model, const char *command_line, otimes_err *err)
+{
+    memset(out, 0, sizeof *out);
+    out->command = command;
+    out->command_line = command_line;
+    out->model = model;
+    out->sink = (otimes_sink){&ops, out};
+    int rc = output_format(options, &out->format, err);
+    if (rc)
+        return rc;
+    if (options->output && strcmp(options->output, "-"))
+        stop_ignore_pipes();
+    switch (out->format) {
+    case FORMAT_HDF5:
+        rc = sink_h5_open(&out->target, options->output, err);
+        break;
+    case FORMAT_TSV:
+        rc = sink_tsv_open(&out->target, options->output, err);
+        break;
+    default:
+        rc = sink_null_open(&out->target, err);
+    }
+    progress_begin(&out->bar, command, options->quiet ? 0 : options->progress);
+    return rc;
+}
+
+/* Only where a result stays: a pass over all weights can take longer than the analysis. */
+static int put_sha256(output *out, otimes_err *err)
+{
+    char *text = NULL;
+    if (out->format != FORMAT_HDF5)
+        return 0;
+    int rc = otimes_model_sha256(out->model, &text, err);
+    if (!rc)
+        rc = put_text(out, "model_sha256", text, err);
+    otimes_text_release(&text);
+    return rc;
+}
+
+int output_finish(output *out, otimes_err *err)
+{
+    int rc = begin(out, err);
+    if (!rc)
+        rc = put_sha256(out, err);
+    if (rc)
+        return rc;
+    /* Last chance of a signal: from here on the result appears. */
+    if (stop_signal())
+        return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
+    return out->target.ops->finish(&out->target, err);
+}
+
+void output_close(output *out)
+{
+    progress_clear(&out->bar);
+    switch (out->format) {
+    case FORMAT_HDF5:
+        sink_h5_close(&out->target);
+        break;
+    case FORMAT_TSV:
+        sink_tsv_close(&out->target);
+        break;
+    case FORMAT_NULL:
+        sink_null_close(&out->target);
+        break;
+    }
+}

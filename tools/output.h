@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Where the result of a command goes, chosen from its options, with what every result carries.
+ */
+#ifndef OUTPUT_H
+#define OUTPUT_H
+
+#include <otimes/model.h>
+
+#include "opts.h"
+#include "progress.h"
+
+typedef struct output {
+    otimes_sink sink;   /* for the analysis: passes on to target, shows progress, can cancel */
+    otimes_sink target; /* zeroed: not open */
+    int format;         /* enum opts_format, FORMAT_DEFAULT resolved */
+    progress bar;
+    const char *command, *command_line;
+    const otimes_model *model;
+    int begun; /* the naming attributes are written */
+} output;
+
+/* Whether options ask for a result in a file or a format. */
+int output_wanted(const common_options *options);
+
+/* The format that options mean. OTIMES_ERR_ARGUMENT when they contradict each other. */
+OTIMES_MUST_CHECK int output_format(const common_options *options, int *format, otimes_err *err);
+
+/* Opens the sink. The first thing in it will be what names the result: schema, schema_version,
+ * command_line, date (the analysis itself adds otimes_version and the model's facts). Pointers must outlive it. Release with output_close. */
+OTIMES_MUST_CHECK int output_open(output *out, const char *command, const common_options *options,
+                                  const otimes_model *model, const char *command_line,
+                                  otimes_err *err);
+
+/* Adds what is costly (the sha256 of the weights), and completes the result. */
+OTIMES_MUST_CHECK int output_finish(output *out, otimes_err *err);
+
+/* Releases everything; a result that was not finished leaves nothing behind. Zeroed is fine. */
+void output_close(output *out);
+
+#endif

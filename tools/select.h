@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Selections as commands need them.
+ */
+#ifndef SELECT_H
+#define SELECT_H
+
+#include <otimes/parse.h>
+
+/* Indices of an option; `text` NULL, not given, leaves *list empty: the analysis takes all. */
+OTIMES_MUST_CHECK int select_indices(const char *text, const char *option, int64_t limit,
+                                     otimes_index_list *list, otimes_err *err);
+
+/* "0,1,-2" into integers of modulus below `limit`, in the order written, each at most once; text
+ * NULL leaves *list empty. Released with otimes_index_list_free. */
+OTIMES_MUST_CHECK int select_integers(const char *text, const char *option, int64_t limit,
+                                      otimes_index_list *list, otimes_err *err);
+
+#endif

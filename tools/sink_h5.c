@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Order of things in the file: what is declared first comes first (creation order is tracked, as
+ * netCDF-4 wants). Arrays stay open until finish; with HDF5 a full disk may show only when the
+ * last chunk leaves the cache, so each close is checked like a write.
+ */
+#include "sink_h5.h"
+
+#include <hdf5.h>
+#include <hdf5_hl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "outfile.h"
+
+#define CHUNK_BYTES ((hsize_t)1 << 20)
+/* Chunks an array keeps in memory, so that blocks narrower than a chunk do not read it back. */
+#define CACHE_BYTES ((size_t)16 << 20)
+#define CACHE_SLOTS 521
+/* Attributes stay in the object header up to this number. Beyond it HDF5 1.10 moves them to dense
+ * storage, whose creation order is lost when H5DSattach_scale rewrites one of them. */
+#define COMPACT_ATTRIBUTES 1024
+
+typedef struct axis {
+    char *name;
+    int64_t length;
+    hid_t id;
+} axis;
+
+typedef struct array {
+    char *name;
+    hid_t id;
+    hid_t memory_type; /* borrowed */
+    int ndim;
+} array;
+
+typedef struct state {
+    outfile file;
+    hid_t id;         /* the file; -1 when closed */
+    hid_t text, half; /* types: variable-length UTF-8, IEEE binary16 */
+    axis *axes;
+    int axis_count;
+    array *arrays;
+    int array_count;
+    char why[512]; /* reason of the first failure in HDF5; empty: none yet */
+} state;
+
+/* The deepest reason on an error stack, or the system's if one is quoted anywhere in it. */
+typedef struct reason {
+    char text[512];
+    int system;
+} reason;
+
+static herr_t visit_error(unsigned n, const H5E_error2_t *entry, void *data)
+{
+    static const char mark[] = "error message = '";
+    reason *out = data;
+    const char *desc = entry->desc ? entry->desc : "";
+    const char *quoted = strstr(desc, mark);
+    if (quoted && !out->system) {
+        const char *text = quoted + sizeof mark - 1;
+        snprintf(out->text, sizeof out->text, "%.*s", (int)strcspn(text, "'"), text);
+        out->system = 1;
+    } else if (n == 0) {
+        snprintf(out->text, sizeof out->text, "%s", desc);
+    }
+    return 0;
+}
+
+/* HDF5 calls this when one of its functions fails. Taken then and kept, because the next call,
+ * even a cleaning one, empties the error stack. */
+static herr_t remember_error(hid_t stack, void *data)
+{
+    state *self = data;
+    reason why = {"", 0};
+    if (!*self->why && H5Ewalk2(stack, H5E_WALK_UPWARD, visit_error, &why) >= 0)
+        memcpy(self->why, why.text, sizeof self->why);
+    return 0;
+}
+
+static int fail_h5(const state *self, const char *what, otimes_err *err)
+{
+    return fail(err, OTIMES_ERR_IO, "%s: %s: %s", self->file.path, what,
+                *self->why ? self->why : "HDF5 gave no reason");
+}
+
+/* An attribute of one value; netCDF wants _FillValue as a list of one and the rest as scalars. */
+static int put(hid_t object, const char *name, hid_t file_type, hid_t memory_type, H5S_class_t kind,
+               const void *value)
+{
+    const hsize_t one = 1;
+    const htri_t there = H5Aexists(object, name);
+    int rc = -1;
+    if (there < 0 || (there && H5Adelete(object, name) < 0))
+        return -1;
+    const hid_t space =
+        kind == H5S_SCALAR ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &one, NULL);
+    const hid_t attr = H5Acreate2(object, name, file_type, space, H5P_DEFAULT, H5P_DEFAULT);
+    if (attr >= 0) {
+        rc = H5Awrite(attr, memory_type, value) < 0 ? -1 : 0;
+        if (H5Aclose(attr) < 0)
+            rc = -1;
+    }
+    if (space >= 0)
+        H5Sclose(space);
+    return rc;
+}
+
+static int put_text(const state *self, hid_t object, const char *name, const char *text)
+{
+    return text ? put(object, name, self->text, self->text, H5S_SCALAR, &text) : 0;
+}
+
+static int attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err)
+{
+    const state *self = sink->state;
+    int rc = -1;
+    switch (attr->kind) {
+    case OTIMES_ATTR_TEXT:
+        rc = put_text(self, self->id, attr->name, attr->text ? attr->text : "");
+        break;
+    case OTIMES_ATTR_I64:
+        rc = put(self->id, attr->name, H5T_STD_I64LE, H5T_NATIVE_INT64, H5S_SCALAR, &attr->i64);
+        break;
+    case OTIMES_ATTR_F64:
+        rc = put(self->id, attr->name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, H5S_SCALAR, &attr->f64);
+        break;
+    }
+    return rc < 0 ? fail_h5(self, attr->name, err) : 0;
+}
+
+/* Types in file and memory, and the value of an entry nobody wrote. */
+typedef struct storage {
+    hid_t file_type, memory_type; /* borrowed */
+    const void *fill;             /* NULL: none */
+} storage;
+
+static storage storage_of(const state *self, otimes_type type)
+{
+    static const uint16_t half_nan = 0x7e00;
+    static const float float_nan = NAN;
+    static const double double_nan = NAN;
+    static const int32_t i32_none = -1;
+    static const int64_t i64_none = -1;
+    switch (type) {
+    case OTIMES_F32:
+        return (storage){H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, &float_nan};
+    case OTIMES_F16:
+        return (storage){self->half, self->half, &half_nan};
+    case OTIMES_F64:
+        return (storage){H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &double_nan};
+    case OTIMES_I32:
+        return (storage){H5T_STD_I32LE, H5T_NATIVE_INT32, &i32_none};
+    case OTIMES_I64:
+        return (storage){H5T_STD_I64LE, H5T_NATIVE_INT64, &i64_none};
+    case OTIMES_TEXT:
+        return (storage){self->text, self->text, NULL};
+    }
+    return (storage){-1, -1, NULL};
+}
+
+/* binary16 in the byte order of this machine, which is how blocks of it arrive. */
+static hid_t make_half(void)
+{
+    const hid_t type = H5Tcopy(H5T_NATIVE_FLOAT);
+    if (type < 0)
+        return -1;
+    if (H5Tset_fields(type, 15, 10, 5, 0, 10) < 0 || H5Tset_size(type, 2) < 0 ||
+        H5Tset_ebias(type, 15) < 0) {
+        H5Tclose(type);
+        return -1;
+    }
+    return type;
+}
+
+static hid_t make_text(void)
+{
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    if (type < 0)
+        return -1;
+    if (H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
+        H5Tclose(type);
+        return -1;
+    }
+    return type;
+}
+
+/* Fills in the chunk of an array; all of dim is positive. A suggestion holds as far as it fits;
+ * free dimensions are cut from the first on, so that a chunk is a run of the file. */
+static void choose_chunk(const otimes_array *about, const hsize_t *dim, hsize_t *chunk)
+{
+    hsize_t bytes = otimes_type_size(about->type);
+    for (int i = 0; i < about->ndim; i++) {
+        const hsize_t wish = about->chunk[i] > 0 ? (hsize_t)about->chunk[i] : dim[i];
+        chunk[i] = wish < dim[i] ? wish : dim[i];
+        bytes *= chunk[i];
+    }
+    for (int i = 0; i < about->ndim && bytes > CHUNK_BYTES; i++) {
+        if (about->chunk[i] > 0)
+            continue;
+        const hsize_t row = bytes / chunk[i];
+        chunk[i] = row >= CHUNK_BYTES ? 1 : CHUNK_BYTES / row;
+        bytes = row * chunk[i];
+    }
+}
+
+/* Creation properties; dim NULL for a dataset that is not chunked. */
+static hid_t make_properties(const otimes_array *about, const hsize_t *dim, const storage *kind)
+{
+    hsize_t chunk[OTIMES_MAX_DIMS];
+    const hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    if (properties < 0)
+        return -1;
+    if (H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0 ||
+        H5Pset_attr_phase_change(properties, COMPACT_ATTRIBUTES, 0) < 0)
+        goto fail;
+    if (kind->fill && H5Pset_fill_value(properties, kind->memory_type, kind->fill) < 0)
+        goto fail;
+    if (dim) {
+        choose_chunk(about, dim, chunk);
+        if (H5Pset_chunk(properties, about->ndim, chunk) < 0)
+            goto fail;
+    }
+    return properties;
+fail:
+    H5Pclose(properties);
+    return -1;
+}
+
+static int write_labels(const state *self, const otimes_axis *about, hid_t id)
+{
+    if (about->length == 0)
+        return 0;
+    if (about->text)
+        return H5Dwrite(id, self->text, H5S_ALL, H5S_ALL, H5P_DEFAULT, about->text) < 0 ? -1 : 0;
+    if (about->number)
+        return H5Dwrite(id, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, about->number) < 0 ? -1
+                                                                                                : 0;
+    int64_t *count = malloc((size_t)about->length * sizeof *count);
+    if (!count)
+        return -1;
+    for (int64_t i = 0; i < about->length; i++)
+        count[i] = i;
+    const herr_t rc = H5Dwrite(id, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, count);
+    free(count);
+    return rc < 0 ? -1 : 0;
+}
+
+/* The dataset of an axis with its labels; -1 on failure. */
+static hid_t create_axis(const state *self, const otimes_axis *about, int number)
+{
+    const hsize_t length = (hsize_t)about->length;
+    const storage kind = {about->text ? self->text : H5T_STD_I64LE, -1, NULL};
+    const hid_t space = H5Screate_simple(1, &length, NULL);
+    const hid_t properties = make_properties(NULL, NULL, &kind);
+    hid_t id = H5Dcreate2(self->id, about->name, kind.file_type, space, H5P_DEFAULT, properties,
+                          H5P_DEFAULT);
+    if (space >= 0)
+        H5Sclose(space);
+    if (properties >= 0)
+        H5Pclose(properties);
+    if (id < 0)
+        return -1;
+    if (H5DSset_scale(id, about->name) < 0 ||
+        put(id, "_Netcdf4Dimid", H5T_STD_I32LE, H5T_NATIVE_INT, H5S_SCALAR, &number) < 0 ||
+        put_text(self, id, "long_name", about->long_name) < 0 ||
+        write_labels(self, about, id) < 0) {
+        H5Dclose(id);
+        return -1;
+    }
+    return id;
+}
+
+static int find_array(const state *self, const char *name)
+{
+    for (int i = 0; i < self->array_count; i++)
+        if (!strcmp(self->arrays[i].name, name))
+            return i;
+    return -1;
+}
+
+static int find_axis(const state *self, const char *name)
+{
+    for (int i = 0; i < self->axis_count; i++)
+        if (!strcmp(self->axes[i].name, name))
+            return i;
+    return -1;
+}
+
+/* *index is the axis in self->axes, made when it is new. */
+static int use_axis(state *self, const otimes_axis *about, int *index, otimes_err *err)
+{
+    *index = find_axis(self, about->name);
+    if (*index >= 0) {
+        const int64_t known = self->axes[*index].length;
+        if (known != about->length)
+            return fail(err, OTIMES_ERR_ARGUMENT,
+                        "%s: axis %s: expected length %lld as before, got %lld", self->file.path,
+                        about->name, (long long)known, (long long)about->length);
+        return 0;
+    }
+    if (about->length < 0 || find_array(self, about->name) >= 0)
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "%s: axis %s: expected a name of its own and a length, got length %lld",
+                    self->file.path, about->name, (long long)about->length);
+    axis *grown = realloc(self->axes, (size_t)(self->axis_count + 1) * sizeof *grown);
+    if (!grown)
+        return fail_memory(err, self->file.path);
+    self->axes = grown;
+    char *name = strdup(about->name);
+    if (!name)
+        return fail_memory(err, self->file.path);
+    const hid_t id = create_axis(self, about, self->axis_count);
+    if (id < 0) {
+        free(name);
+        return fail_h5(self, about->name, err);
+    }
+    *index = self->axis_count++;
+    self->axes[*index] = (axis){name, about->length, id};
+    return 0;
+}
+
+static int announce_axis(otimes_sink *sink, const otimes_axis *about, otimes_err *err)
+{
+    int index;
+    return use_axis(sink->state, about, &index, err);
+}
+
+static int check_array(const state *self, const otimes_array *about, otimes_err *err)
+{
+    if (about->ndim < 0 || about->ndim > OTIMES_MAX_DIMS)
+        return fail(err, OTIMES_ERR_ARGUMENT, "%s: array %s: expected at most %d axes, got %d",
+                    self->file.path, about->name, OTIMES_MAX_DIMS, about->ndim);
+    if (find_array(self, about->name) >= 0 || find_axis(self, about->name) >= 0)
+        return fail(err, OTIMES_ERR_ARGUMENT, "%s: array %s: expected a new name, got one in use",
+                    self->file.path, about->name);
+    for (int i = 0; i < about->ndim; i++) {
+        if (!strcmp(about->name, about->axis[i]->name))
+            return fail(err, OTIMES_ERR_ARGUMENT,
+                        "%s: array %s: expected a name of its own, got that of its axis",
+                        self->file.path, about->name);
+        for (int j = 0; j < i; j++)
+            if (!strcmp(about->axis[i]->name, about->axis[j]->name))
+                return fail(err, OTIMES_ERR_ARGUMENT,
+                            "%s: array %s: expected different axes, got %s twice", self->file.path,
+                            about->name, about->axis[i]->name);
+    }
+    return 0;
+}
+
+static hid_t create_array(const state *self, const otimes_array *about, const storage *kind)
+{
+    hsize_t dim[OTIMES_MAX_DIMS];
+    int empty = about->ndim == 0;
+    for (int i = 0; i < about->ndim; i++) {
+        dim[i] = (hsize_t)about->axis[i]->length;
+        empty = empty || dim[i] == 0;
+    }
+    const hid_t space =
+        about->ndim ? H5Screate_simple(about->ndim, dim, NULL) : H5Screate(H5S_SCALAR);
+    const hid_t properties = make_properties(about, empty ? NULL : dim, kind);
+    const hid_t id = H5Dcreate2(self->id, about->name, kind->file_type, space, H5P_DEFAULT,
+                                properties, H5P_DEFAULT);
+    if (space >= 0)
+        H5Sclose(space);
+    if (properties >= 0)
+        H5Pclose(properties);
+    return id;
+}
+
+static int describe_array(const state *self, const otimes_array *about, const storage *kind,
+                          const int *axes, hid_t id)
+{
+    const struct {
+        const char *name, *text;
+    } facts[] = {{"long_name", about->long_name},
+                 {"units", about->units},
+                 {"formula", about->formula},
+                 {"orientation", about->orientation},
+                 {"labels_of", about->labels_of}};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        if (put_text(self, id, facts[i].name, facts[i].text) < 0)
+            return -1;
+    if (kind->fill &&
+        put(id, "_FillValue", kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0)
+        return -1;
+    for (int i = 0; i < about->ndim; i++)
+        if (H5DSattach_scale(id, self->axes[axes[i]].id, (unsigned)i) < 0)
+            return -1;
+    return 0;
+}
+
+static int declare(otimes_sink *sink, const otimes_array *about, int *id, otimes_err *err)
+{
+    state *self = sink->state;
+    int axes[OTIMES_MAX_DIMS];
+    const storage kind = storage_of(self, about->type);
+    int rc = check_array(self, about, err);
+    for (int i = 0; !rc && i < about->ndim; i++)
+        rc = use_axis(self, about->axis[i], &axes[i], err);
+    if (rc)
+        return rc;
+    array *grown = realloc(self->arrays, (size_t)(self->array_count + 1) * sizeof *grown);
+    if (!grown)
+        return fail_memory(err, self->file.path);
+    self->arrays = grown;
+    char *name = strdup(about->name);
+    if (!name)
+        return fail_memory(err, self->file.path);
+    const hid_t dataset = create_array(self, about, &kind);
+    if (dataset < 0) {
+        free(name);
+        return fail_h5(self, about->name, err);
+    }
+    *id = self->array_count++;
+    self->arrays[*id] = (array){name, dataset, kind.memory_type, about->ndim};
+    return describe_array(self, about, &kind, axes, dataset) < 0 ? fail_h5(self, about->name, err)
+                                                                 : 0;
+}
+
+static int write_block(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
+                       const void *data, otimes_err *err)
+{
+    const state *self = sink->state;
+    const array *to = &self->arrays[id];
+    hsize_t first[OTIMES_MAX_DIMS], extent[OTIMES_MAX_DIMS];
+    for (int i = 0; i < to->ndim; i++) {
+        if (count[i] == 0)
+            return 0;
+        first[i] = (hsize_t)start[i];
+        extent[i] = (hsize_t)count[i];
+    }
+    const hid_t memory =
+        to->ndim ? H5Screate_simple(to->ndim, extent, NULL) : H5Screate(H5S_SCALAR);
+    const hid_t file = H5Dget_space(to->id);
+    herr_t rc = memory < 0 || file < 0 ? -1 : 0;
+    /* A block that leaves the array fails in H5Dwrite, which checks the selection. */
+    if (rc >= 0 && to->ndim)
+        rc = H5Sselect_hyperslab(file, H5S_SELECT_SET, first, NULL, extent, NULL);
+    if (rc >= 0)
+        rc = H5Dwrite(to->id, to->memory_type, memory, file, H5P_DEFAULT, data);
+    const int result = rc < 0 ? fail_h5(self, to->name, err) : 0;
+    if (memory >= 0)
+        H5Sclose(memory);
+    if (file >= 0)
+        H5Sclose(file);
+    return result;
+}
+
+/* Closes all that is open, also after a failure; -1 when any of it failed, with the name of the
+ * first in *what. */
+static int close_all(state *self, const char **what)
+{
+    int rc = 0;
+    *what = "file";
+    for (int i = 0; i < self->array_count; i++) {
+        if (self->arrays[i].id >= 0 && H5Dclose(self->arrays[i].id) < 0 && !rc) {
+            *what = self->arrays[i].name;
+            rc = -1;
+        }
+        self->arrays[i].id = -1;
+    }
+    for (int i = 0; i < self->axis_count; i++) {
+        if (self->axes[i].id >= 0 && H5Dclose(self->axes[i].id) < 0 && !rc) {
+            *what = self->axes[i].name;
+            rc = -1;
+        }
+        self->axes[i].id = -1;
+    }
+    return rc;
+}
+
+static int finish(otimes_sink *sink, otimes_err *err)
+{
+    state *self = sink->state;
+    const char *what;
+    if (close_all(self, &what) < 0)
+        return fail_h5(self, what, err);
+    if (H5Fflush(self->id, H5F_SCOPE_GLOBAL) < 0)
+        return fail_h5(self, "cannot be flushed", err);
+    const herr_t rc = H5Fclose(self->id);
+    self->id = -1;
+    if (rc < 0)
+        return fail_h5(self, "cannot be closed", err);
+    return outfile_commit(&self->file, err);
+}
+
+static const otimes_sink_ops ops = {.attribute = attribute,
+                                    .axis = announce_axis,
+                                    .declare = declare,
+                                    .write = write_block,
+                                    .finish = finish};
+
+/* Who wrote the file, where netCDF looks for it; a fixed-length string as netCDF itself writes. */
+static int put_provenance(hid_t file)
+{
+    char text[128], version[32];
+    sink_h5_version(version, sizeof version);
+    snprintf(text, sizeof text, "version=2,otimes=%s,hdf5=%s", otimes_version(), version);
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    int rc = -1;
+    if (type >= 0 && H5Tset_size(type, strlen(text)) >= 0)
+        rc = put(file, "_NCProperties", type, type, H5S_SCALAR, text);
+    if (type >= 0)
+        H5Tclose(type);
+    return rc;
+}
+
+static hid_t create_file(const char *name)
+{
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
+    const unsigned order = H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED;
+    hid_t id = -1;
+    if (access >= 0 && creation >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
+        H5Pset_cache(access, 0, CACHE_SLOTS, CACHE_BYTES, 1) >= 0 &&
+        H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0 &&
+        H5Pset_link_creation_order(creation, order) >= 0 &&
+        H5Pset_attr_creation_order(creation, order) >= 0 &&
+        H5Pset_attr_phase_change(creation, COMPACT_ATTRIBUTES, 0) >= 0)
+        id = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
+    if (access >= 0)
+        H5Pclose(access);
+    if (creation >= 0)
+        H5Pclose(creation);
+    return id;
+}
+
+int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err)
+{
+    /* At exit HDF5 would try once more to flush what it could not, and can hang in that. */
+    H5dont_atexit();
+    if (H5open() < 0)
+        return fail(err, OTIMES_ERR_IO, "%s: the HDF5 library does not start", path);
+    state *self = calloc(1, sizeof *self);
+    if (!self)
+        return fail_memory(err, path);
+    H5Eset_auto2(H5E_DEFAULT, remember_error, self);
+    self->id = -1;
+    self->text = make_text();
+    self->half = make_half();
+    sink->ops = &ops;
+    sink->state = self;
+    int rc = outfile_begin(&self->file, path, 0, err);
+    if (rc)
+        goto fail;
+    self->id = create_file(outfile_name(&self->file));
+    if (self->text < 0 || self->half < 0 || self->id < 0 || put_provenance(self->id) < 0) {
+        rc = fail_h5(self, "cannot be created", err);
+        goto fail;
+    }
+    return 0;
+fail:
+    sink_h5_close(sink);
+    return rc;
+}
+
+void sink_h5_close(otimes_sink *sink)
+{
+    state *self = sink->state;
+    const char *what;
+    if (!self)
+        return;
+    /* Failures no longer matter: either all was committed or all is thrown away. */
+    (void)close_all(self, &what);
+    if (self->id >= 0)
+        H5Fclose(self->id);
+    if (self->text >= 0)
+        H5Tclose(self->text);
+    if (self->half >= 0)
+        H5Tclose(self->half);
+    for (int i = 0; i < self->array_count; i++)
+        free(self->arrays[i].name);
+    for (int i = 0; i < self->axis_count; i++)
+        free(self->axes[i].name);
+    free(self->arrays);
+    free(self->axes);
+    outfile_end(&self->file);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    free(self);
+    sink->state = NULL;
+}
+
+void sink_h5_version(char *text, size_t size)
+{
+    unsigned major, minor, release;
+    if (H5get_libversion(&major, &minor, &release) < 0)
+        snprintf(text, size, "unknown");
+    else
+        snprintf(text, size, "%u.%u.%u", major, minor, release);
+}

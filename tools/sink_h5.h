@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Results as HDF5 that is valid netCDF-4: each axis is a dimension scale with labels, each array
+ * names its axes. Files appear under their name complete or not at all.
+ */
+#ifndef SINK_H5_H
+#define SINK_H5_H
+
+#include <otimes/sink.h>
+
+/* Creates <path>.tmp; finish gives it the final name. Call from the main thread alone.
+ * OTIMES_ERR_IO (path, system's or HDF5's reason), OTIMES_ERR_MEMORY. Release with
+ * sink_h5_close. */
+OTIMES_MUST_CHECK int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err);
+
+/* Releases everything; what was not finished is removed. A zeroed sink is fine. */
+void sink_h5_close(otimes_sink *sink);
+
+/* "1.10.8", of the HDF5 library that is running. */
+void sink_h5_version(char *text, size_t size);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A request to stop from outside.
+ */
+#ifndef STOP_H
+#define STOP_H
+
+/* From here on the first SIGINT, SIGTERM or SIGHUP is remembered instead of ending the program; one
+ * that comes more than a second later ends it at once. Signals that the caller ignores (nohup)
+ * stay ignored. A file that grows beyond a limit is a failed write, not a signal. */
+void stop_install(void);
+
+/* A reader that goes away is a failed write from here on: for runs whose result is not that pipe,
+ * so that a message nobody reads does not end them. */
+void stop_ignore_pipes(void);
+
+/* The signal that asked to stop; 0 when none did. */
+int stop_signal(void);
+
+#endif
