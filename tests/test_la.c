@@ -579,6 +579,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
         return bench(argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1);
     }
+    otimes_set_blas_threads(1); /* waiting threads spin: slow on a machine that others use */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sgemm),      cmocka_unit_test(test_dgemm),
         cmocka_unit_test(test_dsyrk),      cmocka_unit_test(test_dqr),

@@ -305,6 +305,7 @@ static void test_order(void **state)
 
 int main(void)
 {
+    otimes_set_blas_threads(1); /* waiting threads spin: slow on a machine that others use */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deig),
         cmocka_unit_test(test_deig_companion),

@@ -27,7 +27,8 @@ int output_wanted(const common_options *options);
 OTIMES_MUST_CHECK int output_format(const common_options *options, int *format, otimes_err *err);
 
 /* Opens the sink. The first thing in it will be what names the result: schema, schema_version,
- * command_line, date (the analysis itself adds otimes_version and the model's facts). Pointers must outlive it. Release with output_close. */
+ * command_line, date (the analysis itself adds otimes_version and the model's facts). Pointers must
+ * outlive it. Release with output_close. */
 OTIMES_MUST_CHECK int output_open(output *out, const char *command, const common_options *options,
                                   const otimes_model *model, const char *command_line,
                                   otimes_err *err);

@@ -71,7 +71,8 @@ elif [ -n "$missing" ]; then
     say "installing$missing"
     $as_root apt-get update -q || say "apt-get update failed; trying with the lists at hand"
     # shellcheck disable=SC2086 # words on purpose
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+    $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends $missing
 fi
 
 if ! meson=$(find_meson); then

@@ -384,8 +384,10 @@ static int describe_array(const state *self, const otimes_array *about, const st
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         if (put_text(self, id, facts[i].name, facts[i].text) < 0)
             return -1;
+    /* xarray turns integers with a _FillValue into floats, and ids must stay ids. */
+    const char *undefined = H5Tget_class(kind->file_type) == H5T_FLOAT ? "_FillValue" : "undefined";
     if (kind->fill &&
-        put(id, "_FillValue", kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0)
+        put(id, undefined, kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0)
         return -1;
     for (int i = 0; i < about->ndim; i++)
         if (H5DSattach_scale(id, self->axes[axes[i]].id, (unsigned)i) < 0)

@@ -434,7 +434,9 @@ static int declare(const bigram_job *job, bigram_writer *w, otimes_sink *sink, o
                                  .ndim = 1,
                                  .axis = {&w->token},
                                  .long_name = "id of each source token",
-                                 .units = "1"};
+                                 .units = "1",
+                                 .formula = "id",
+                                 .orientation = "one entry a source token"};
     if (rc == OTIMES_OK) {
         rc = otimes_sink_declare(sink, &w->id_array, &w->id_id, err);
     }

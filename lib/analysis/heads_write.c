@@ -19,16 +19,16 @@ static const struct {
     bool per_component, of_eigenvalues;
 } quantity_list[] = {
     {"norm", "Frobenius norm", "sqrt(sum sigma^2)", offsetof(heads_quantities, norm), false, false},
-    {"singular_values", "singular values, descending", "QR of both factors, SVD of the core",
+    {"singular_values", "singular values (descending)", "QR of both factors, SVD of the core",
      offsetof(heads_quantities, singular_values), true, false},
     {"effective_rank", "effective rank", "exp(entropy(sigma / sum sigma))",
      offsetof(heads_quantities, effective_rank), false, false},
-    {"eigenvalues_real", "non-zero eigenvalues by falling modulus, real part", "eig(B A)",
+    {"eigenvalues_real", "real parts of the non-zero eigenvalues (by falling modulus)", "eig(B A)",
      offsetof(heads_quantities, eigenvalues_real), true, true},
-    {"eigenvalues_imag", "non-zero eigenvalues by falling modulus, imaginary part", "eig(B A)",
+    {"eigenvalues_imag", "imaginary parts of the non-zero eigenvalues (by falling modulus)", "eig(B A)",
      offsetof(heads_quantities, eigenvalues_imag), true, true},
     {"trace", "trace", "sum lambda", offsetof(heads_quantities, trace), false, true},
-    {"positivity", "sum of eigenvalues over sum of their moduli", "Re(sum lambda) / sum |lambda|",
+    {"positivity", "sum of eigenvalues over sum of their moduli (positivity)", "Re(sum lambda) / sum |lambda|",
      offsetof(heads_quantities, positivity), false, true},
 };
 
@@ -186,16 +186,17 @@ static int declare_variants(heads_writer *w, otimes_err *err)
 
 static int declare_directions(heads_writer *w, otimes_err *err)
 {
+    static const char ends[] = "M = sum sigma u v^T; end = sign of the product, rank = from the extreme";
     const otimes_axis *const more[4] = {&w->top_component, &w->end, &w->rank};
     int rc = OTIMES_OK;
     for (int i = 0; w->job->components > 0 && i < HEADS_DIRECTIONS; i++) {
         const char *labels = i == HEADS_OV_WRITE ? "output_token" : "token";
         w->direction_id[i] =
             declare(w, direction_list[i].id, OTIMES_I32, direction_list[i].long_name,
-                    direction_list[i].formula, NULL, more, labels, NULL, &rc, err);
+                    direction_list[i].formula, ends, more, labels, NULL, &rc, err);
         w->direction_value[i] =
             declare(w, direction_list[i].value, OTIMES_F32, direction_list[i].long_name,
-                    direction_list[i].formula, NULL, more, NULL, NULL, &rc, err);
+                    direction_list[i].formula, ends, more, NULL, NULL, &rc, err);
     }
     return rc;
 }

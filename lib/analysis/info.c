@@ -50,7 +50,9 @@ static int write_parameters(const otimes_model *model, otimes_sink *sink, otimes
                                 .ndim = 1,
                                 .axis = {&part},
                                 .long_name = "number of weights in each part",
-                                .units = "1"};
+                                .units = "1",
+                                .formula = "sum over its tensors of the product of their shapes",
+                                .orientation = "one entry a part"};
     int id;
     count_parameters(model, count);
     int rc = otimes_sink_declare(sink, &array, &id, err);
@@ -68,7 +70,9 @@ static int write_plan(const otimes_model *model, otimes_sink *sink, otimes_err *
                                 .ndim = 1,
                                 .axis = {&analysis},
                                 .long_name = "peak memory beside the mapped file, estimated",
-                                .units = "byte"};
+                                .units = "byte",
+                                .formula = "sum of the buffers that are alive together",
+                                .orientation = "one entry an analysis"};
     int id;
     int rc = otimes_sink_declare(sink, &array, &id, err);
     return rc == OTIMES_OK ? otimes_sink_slab(sink, &array, id, 0, 2, bytes, err) : rc;
@@ -154,7 +158,9 @@ static int write_tensors(const otimes_model *model, otimes_sink *sink, otimes_er
                                     .ndim = 1,
                                     .axis = {&tensor},
                                     .long_name = list[i].long_name,
-                                    .units = list[i].units};
+                                    .units = list[i].units,
+                                    .formula = "as in the file",
+                                    .orientation = "one entry a tensor"};
         int id;
         rc = otimes_sink_declare(sink, &array, &id, err);
         if (rc == OTIMES_OK) {

@@ -45,6 +45,10 @@ int otimes_sink_axis(otimes_sink *sink, const otimes_axis *axis, otimes_err *err
 
 int otimes_sink_declare(otimes_sink *sink, const otimes_array *array, int *id, otimes_err *err)
 {
+    if (!array->long_name || !array->units || !array->formula || !array->orientation) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                           "%s: expected long_name, units, formula and orientation", array->name);
+    }
     for (int i = 0; i < array->ndim; i++) {
         if (!array->axis[i] || array->axis[i]->length < 0) {
             return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: axis %d has no length", array->name,

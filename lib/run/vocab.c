@@ -2,6 +2,8 @@
 #include "run/vocab.h"
 
 #include "base/mem.h"
+#include "base/par.h"
+#include "model/model.h"
 #include "num/la.h"
 
 enum { TILE_BYTES = 8 << 20, FEWEST_ROWS = 64 };
@@ -47,18 +49,55 @@ static void widen(const float *source, int64_t count, double *out)
 /* One tile of each end and the running sums. */
 typedef struct sums {
     int64_t d_model;
-    float *narrow;            /* [tile rows, d_model] */
-    double *embed, *unembed;  /* the same, widened */
+    int threads;
+    float *narrow;           /* [tile rows, d_model] */
+    double *embed, *unembed; /* the same, widened */
     double *G_E, *G_U, *G_P, *M;
 } sums;
+
+/* Columns of a sum that one worker adds to: fixed, so that every number is the same at any number of
+ * threads. */
+enum { SUM_COLUMNS = 128 };
+
+/* sum += left^T right over a tile; left == right adds to the upper triangle alone. */
+typedef struct addition {
+    int64_t rows, d;
+    const double *left, *right;
+    double *sum;
+} addition;
+
+static int add_columns(void *context, int64_t block, int worker, otimes_err *err)
+{
+    const addition *a = context;
+    const otimes_la *la = otimes_la_default;
+    const int64_t first = block * SUM_COLUMNS, d = a->d;
+    const int64_t columns = d - first < SUM_COLUMNS ? d - first : SUM_COLUMNS;
+    const bool symmetric = a->left == a->right;
+    (void)worker;
+    (void)err;
+    la->dgemm(true, false, symmetric ? first : d, columns, a->rows, 1.0, a->left, d,
+              a->right + first, d, 1.0, a->sum + first, d);
+    if (symmetric) {
+        la->dsyrk(a->rows, columns, a->left + first, d, a->sum + first * d + first, d);
+    }
+    return OTIMES_OK;
+}
+
+static int add_tile(const sums *s, int64_t rows, const double *left, const double *right,
+                    double *sum, otimes_err *err)
+{
+    addition a = {rows, s->d_model, left, right, sum};
+    return otimes_par_for((s->d_model + SUM_COLUMNS - 1) / SUM_COLUMNS, s->threads, add_columns, &a,
+                          err);
+}
 
 static int add_embedding(const otimes_model *model, int64_t first, int64_t count, sums *s,
                          otimes_err *err)
 {
-    const int rc = otimes_embed_rows(model, first, count, s->narrow, err);
+    int rc = otimes_embed_rows(model, first, count, s->narrow, err);
     if (rc == OTIMES_OK) {
         widen(s->narrow, count * s->d_model, s->embed);
-        otimes_la_default->dsyrk(count, s->d_model, s->embed, s->d_model, s->G_E, s->d_model);
+        rc = add_tile(s, count, s->embed, s->embed, s->G_E, err);
     }
     return rc;
 }
@@ -66,10 +105,10 @@ static int add_embedding(const otimes_model *model, int64_t first, int64_t count
 static int add_unembedding(const otimes_unembed *unembed, int64_t first, int64_t count, sums *s,
                            otimes_err *err)
 {
-    const int rc = otimes_unembed_rows(unembed, first, count, s->narrow, err);
+    int rc = otimes_unembed_rows(unembed, first, count, s->narrow, err);
     if (rc == OTIMES_OK) {
         widen(s->narrow, count * s->d_model, s->unembed);
-        otimes_la_default->dsyrk(count, s->d_model, s->unembed, s->d_model, s->G_U, s->d_model);
+        rc = add_tile(s, count, s->unembed, s->unembed, s->G_U, err);
     }
     return rc;
 }
@@ -92,8 +131,7 @@ static int add_tokens(const otimes_model *model, const otimes_unembed *unembed, 
             rc = add_unembedding(unembed, first, of_out, s, err);
         }
         if (rc == OTIMES_OK && s->M) {
-            otimes_la_default->dgemm(true, false, d, d, of_in, 1.0, s->unembed, d, s->embed, d, 1.0,
-                                     s->M, d);
+            rc = add_tile(s, of_in, s->unembed, s->embed, s->M, err);
         }
         if (rc == OTIMES_OK && tick) {
             rc = tick(context, (double)first / (double)longest, err);
@@ -112,7 +150,7 @@ static int add_positions(const otimes_model *model, sums *s, otimes_err *err)
         rc = otimes_position_rows(model, first, count, s->narrow, err);
         if (rc == OTIMES_OK) {
             widen(s->narrow, count * d, s->embed);
-            otimes_la_default->dsyrk(count, d, s->embed, d, s->G_P, d);
+            rc = add_tile(s, count, s->embed, s->embed, s->G_P, err);
         }
     }
     return rc;
@@ -163,7 +201,7 @@ int otimes_vocab_forms_compute(const otimes_model *model, const otimes_unembed *
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t d = info->d_model;
     const bool positions = info->positions == OTIMES_POSITIONS_LEARNED;
-    sums s = {.d_model = d};
+    sums s = {.d_model = d, .threads = model->threads};
     *forms = (otimes_vocab_forms){.d_model = d};
     int rc = new_tiles(&s, err);
     if (rc == OTIMES_OK) {

@@ -23,9 +23,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformer_lens.weight_processing import ProcessWeights
-
 from transformer_lens import FactoredMatrix, TransformerBridgeConfig
+from transformer_lens.weight_processing import ProcessWeights
 
 State = dict[str, torch.Tensor]
 

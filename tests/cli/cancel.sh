@@ -19,7 +19,8 @@ for signal in INT TERM; do
             130 | 143) expect_absent "$work/$name" ;;
             *) failed "$what: expected 0, 130 or 143, got $status" ;;
             esac
-            [ ! -s "$work/err" ] || expect_match err '^otimes bigram: stopped by signal [0-9]+, nothing was written$'
+            [ ! -s "$work/err" ] ||
+                expect_match err '^otimes bigram: stopped by signal [0-9]+, nothing was written$'
             expect_empty out
             expect_absent "$work/$name.tmp"
             rm -f "$work/$name"

@@ -49,7 +49,7 @@ for command in $(commands); do
     run "$command" -h --no-such-option
     expect_status 0
     # Each option that help names must be known: on its own it must not be called unknown.
-    for option in $(sed -n 's/^ *\(-[a-z], \)\{0,1\}--\(\[no-\]\)\{0,1\}\([a-z-]*\).*/--\3/p' "$work/first"); do
+    for option in $(sed -n 's/^ *\(-[a-z], \)*--\(\[no-\]\)*\([a-z-]*\).*/--\3/p' "$work/first"); do
         run "$command" "$option"
         if grep -q 'unknown option' "$work/err"; then
             failed "otimes $command: help names $option, which is unknown"

@@ -9,6 +9,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from transformer_lens import FactoredMatrix, TransformerBridge, TransformerBridgeConfig
 from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 from transformer_lens.weight_processing import ProcessWeights
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
@@ -16,7 +17,6 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 import reference as ref
 from checkpoint import Config, Model, is_norm
 from golden_models import OFFSETS, Golden, in_float64
-from transformer_lens import FactoredMatrix, TransformerBridge, TransformerBridgeConfig
 
 TOLERANCE = 1e-11  # float64 against float64, relative to the largest entry
 SINGLE = 2e-6  # where the other side computes in float32

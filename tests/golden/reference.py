@@ -17,10 +17,6 @@ import numpy as np
 
 from checkpoint import Array, Config, Model, Tensors, is_norm
 
-ATTENTION = ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O")
-MLP = ("W_in", "W_gate", "W_out", "b_in", "b_gate", "b_out")
-
-
 # --------------------------------------------------------------------- weight processing
 
 

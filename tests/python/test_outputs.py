@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray
-from conftest import GOLDEN, SOURCE, Run
-from schema import ArrayRule, read_schema
 
 import reference as ref
 from checkpoint import Model, is_norm, load, read_safetensors, read_weights
+from conftest import GOLDEN, SOURCE, Run
+from schema import ArrayRule, read_schema
 
 MODELS = sorted(p.parent.name for p in GOLDEN.glob("*/expected.safetensors"))
 OFFSETS = (0, 1, 2, 8)
@@ -164,13 +164,13 @@ def assert_array(variable: xarray.DataArray, rule: ArrayRule) -> None:
         kind = "O" if variable.dtype.kind in "OUST" else variable.dtype.str[1:]
         assert kind in kinds, f"{rule.name}: {variable.dtype}, schema {rule.type}"
     assert variable.dims == rule.axes, f"{rule.name}: {variable.dims}, schema {rule.axes}"
-    for fact in ("long_name", "units"):
+    for fact in ("long_name", "units", "formula", "orientation"):
         assert variable.attrs.get(fact), f"{rule.name}: no {fact}"
     assert variable.attrs["units"] == rule.units, f"{rule.name}: units {variable.attrs['units']}"
     if variable.dtype.kind == "f":
         assert np.isnan(variable.attrs["_FillValue"]), f"{rule.name}: _FillValue"
     elif variable.dtype.kind == "i":
-        assert variable.attrs["_FillValue"] == -1, f"{rule.name}: _FillValue"
+        assert variable.attrs["undefined"] == -1, f"{rule.name}: undefined"
     if rule.name.endswith("_id"):
         assert variable.attrs.get("labels_of", "token") in ("token", "output_token"), (
             f"{rule.name}: labels_of"
@@ -489,7 +489,7 @@ def test_info(run: Run, name: str) -> None:
     assert list(data["tensor"].values) == sorted(files)
     texts = [re.sub(r"[^0-9]+", " ", s).split() for s in data["tensor_shape"].values]
     assert texts == [[str(n) for n in files[k].shape] for k in sorted(files)]
-    claimed = [bool(part) for part in data["tensor_part"].values]
+    claimed = [part != "ignored" for part in data["tensor_part"].values]
     masks = [re.search(r"(^|\.)attn\.bias$", k) is not None for k in sorted(files)]
     assert claimed == [not mask for mask in masks]
     for name_, layer in zip(sorted(files), data["tensor_layer"].values, strict=True):

@@ -69,7 +69,8 @@ OTIMES_API const char *otimes_build_blas(void);
 OTIMES_API int otimes_threads_available(void);
 
 /* Sets the number of threads of the BLAS library for the whole process. The library itself never
- * does this; a program does, once, before its first analysis. */
+ * does this. A program sets 1, once, before its first analysis: otimes' loops keep all processors
+ * busy with products of one thread each, and results are then the same bits at any number of threads. */
 OTIMES_API void otimes_set_blas_threads(int threads);
 
 #ifdef __cplusplus

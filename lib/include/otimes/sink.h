@@ -47,7 +47,7 @@ typedef struct otimes_array {
     const char *long_name;   /* one line for a reader */
     const char *units;       /* "1" when it has none */
     const char *formula;     /* how it was computed, in the notation of the documentation */
-    const char *orientation; /* what rows and columns are, e.g. "row = source, column = output" */
+    const char *orientation; /* what its axes mean together, e.g. "row = source, column = output" */
     const char *labels_of;   /* for indices: the axis whose labels they are; NULL otherwise */
     int64_t chunk[OTIMES_MAX_DIMS]; /* suggested storage chunk; 0 lets the sink choose */
 } otimes_array;

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory that ends: each public call is allowed 0, 1, 2 ... allocations until it succeeds. Every
+ * failure before that is OTIMES_ERR_MEMORY with a text, leaves no block behind and no handle set.
+ *
+ * Linked with --wrap for otimes_alloc, otimes_realloc and otimes_free, so that every allocation of
+ * the library passes here. jansson's blocks are counted, so that a document left behind shows, but
+ * never denied: it aborts in an assertion of its own (2.14, lex_unget_unsave) when they are.
+ */
+#include "support.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include <otimes/bigram.h>
+#include <otimes/heads.h>
+#include <otimes/info.h>
+#include <otimes/parse.h>
+
+/* ---- the allocator of the tests ---- */
+
+static int64_t allowed = INT64_MAX; /* allocations before the next failure */
+static bool denied;                 /* whether one was */
+static int64_t live;                /* blocks handed out and not given back */
+
+void *__real_otimes_alloc(int64_t count, size_t size);
+void *__real_otimes_realloc(void *block, int64_t count, size_t size);
+void __real_otimes_free(void *block);
+void *__wrap_otimes_alloc(int64_t count, size_t size);
+void *__wrap_otimes_realloc(void *block, int64_t count, size_t size);
+void __wrap_otimes_free(void *block);
+
+/* All calls run on one thread: what is allowed is then used up in the same order each time. After
+ * the first denial there is nothing more, as when memory really ends. */
+static bool take(void)
+{
+    denied = denied || allowed == 0;
+    allowed -= allowed > 0;
+    return !denied;
+}
+
+void *__wrap_otimes_alloc(int64_t count, size_t size)
+{
+    void *block = take() ? __real_otimes_alloc(count, size) : NULL;
+    live += block != NULL;
+    return block;
+}
+
+void *__wrap_otimes_realloc(void *block, int64_t count, size_t size)
+{
+    void *grown = take() ? __real_otimes_realloc(block, count, size) : NULL;
+    live += grown != NULL && block == NULL;
+    return grown;
+}
+
+void __wrap_otimes_free(void *block)
+{
+    live -= block != NULL;
+    __real_otimes_free(block);
+}
+
+static void *json_alloc(size_t size)
+{
+    void *block = malloc(size);
+    live += block != NULL;
+    return block;
+}
+
+static void json_release(void *block)
+{
+    live -= block != NULL;
+    free(block);
+}
+
+/* ---- the loop ---- */
+
+/* Makes the call and, when it succeeded, releases what it gave; a failed one checks its handles. */
+typedef int call(void *context, otimes_err *err);
+
+static void until_it_succeeds(const char *what, call *run, void *context, int64_t at_least)
+{
+    int64_t granted = 0;
+    for (;; granted++) {
+        static otimes_err err;
+        const int64_t before = live;
+        memset(&err, 0, sizeof err);
+        allowed = granted;
+        denied = false;
+        const int rc = run(context, &err);
+        const bool was_denied = denied;
+        allowed = INT64_MAX;
+        denied = false;
+        if (live != before) {
+            fail_msg("%s, %d allocations allowed: %d blocks were left behind", what, (int)granted,
+                     (int)(live - before));
+        }
+        if (rc == OTIMES_OK && !was_denied) {
+            break;
+        }
+        if (rc != OTIMES_ERR_MEMORY || err.code != rc || err.msg[0] == '\0') {
+            fail_msg("%s, %d allocations allowed: error %d, %d: '%s'", what, (int)granted, rc,
+                     err.code, err.msg);
+        }
+    }
+    if (granted < at_least) {
+        fail_msg("%s: succeeded with %d allocations, expected at least %d", what, (int)granted,
+                 (int)at_least);
+    }
+}
+
+static otimes_model *open_golden(const char *name)
+{
+    char relative[128] = "tests/golden/";
+    otimes_model *model;
+    otimes_model_settings settings;
+    otimes_err err = {0};
+    otimes_model_settings_default(&settings);
+    settings.threads = 1;
+    strcat(relative, name);
+    assert_ok(otimes_model_open(&model, source_path(relative), &settings, &err), &err);
+    return model;
+}
+
+/* ---- opening ---- */
+
+static int open_and_close(void *context, otimes_err *err)
+{
+    otimes_model *model = context;
+    const int rc = otimes_model_open(&model, context, NULL, err);
+    assert_true(rc == OTIMES_OK || !model);
+    otimes_model_close(&model);
+    return rc;
+}
+
+static void opening_models(void **state)
+{
+    (void)state;
+    for (int i = 0; golden_names[i]; i++) {
+        char relative[128] = "tests/golden/", path[4096];
+        strcat(relative, golden_names[i]);
+        strcpy(path, source_path(relative));
+        until_it_succeeds(golden_names[i], open_and_close, path, 10);
+    }
+}
+
+/* An error that is made of text must not turn into none when that text finds no memory. */
+static int open_wrong_model(void *context, otimes_err *err)
+{
+    otimes_model *model = NULL;
+    otimes_model_settings settings;
+    otimes_model_settings_default(&settings);
+    char other[4096];
+    strcpy(other, source_path("tests/golden/llama/config.json"));
+    settings.config_path = other;
+    const int rc = otimes_model_open(&model, context, &settings, err);
+    assert_null(model);
+    assert_true(rc == OTIMES_ERR_MEMORY || rc == OTIMES_ERR_MODEL);
+    return rc == OTIMES_ERR_MODEL ? OTIMES_OK : rc;
+}
+
+static void reporting_problems(void **state)
+{
+    (void)state;
+    char path[4096];
+    strcpy(path, source_path("tests/golden/gpt2"));
+    until_it_succeeds("a model of another architecture", open_wrong_model, path, 10);
+}
+
+/* ---- reading ---- */
+
+static int load_layer(void *context, otimes_err *err)
+{
+    otimes_layer layer;
+    const int rc = otimes_layer_load(context, 1, OTIMES_PART_ALL, &layer, err);
+    assert_true(rc == OTIMES_OK || (!layer.memory && !layer.W_Q.data && !layer.b_O.data));
+    otimes_layer_free(&layer);
+    return rc;
+}
+
+static int open_unembed(void *context, otimes_err *err)
+{
+    otimes_unembed unembed;
+    const int rc = otimes_unembed_open(context, &unembed, err);
+    assert_true(rc == OTIMES_OK || (!unembed.mean && !unembed.fold && !unembed.bias));
+    otimes_unembed_free(&unembed);
+    return rc;
+}
+
+static int read_rows(void *context, otimes_err *err)
+{
+    float rows[2 * 32];
+    return otimes_embed_rows(context, 1, 2, rows, err);
+}
+
+static int hash(void *context, otimes_err *err)
+{
+    char *text = (char *)context;
+    const int rc = otimes_model_sha256(context, &text, err);
+    assert_true(rc == OTIMES_OK ? text != NULL : text == NULL);
+    otimes_text_release(&text);
+    return rc;
+}
+
+static void reading_weights(void **state)
+{
+    (void)state;
+    for (int i = 0; golden_names[i]; i++) {
+        otimes_model *model = open_golden(golden_names[i]);
+        until_it_succeeds("otimes_layer_load", load_layer, model, 1);
+        until_it_succeeds("otimes_unembed_open", open_unembed, model, 2);
+        until_it_succeeds("otimes_embed_rows", read_rows, model, 0);
+        until_it_succeeds("otimes_model_sha256", hash, model, 1);
+        otimes_model_close(&model);
+    }
+}
+
+/* ---- small calls ---- */
+
+static int parse(void *context, otimes_err *err)
+{
+    otimes_index_list list;
+    const int rc = otimes_parse_indices(context, "layers", 10, &list, err);
+    assert_true(rc == OTIMES_OK || (!list.index && list.count == 0));
+    otimes_index_list_free(&list);
+    return rc;
+}
+
+static void parsing(void **state)
+{
+    (void)state;
+    char text[] = "0,3-5";
+    until_it_succeeds("otimes_parse_indices", parse, text, 2);
+    until_it_succeeds("otimes_parse_indices of all", parse, NULL, 2);
+}
+
+/* Everything a memory sink keeps copies of. */
+static int fill_sink(void *context, otimes_err *err)
+{
+    static const char *const labels[] = {"a", "b"};
+    static const int64_t numbers[] = {3, 4};
+    static const int64_t start[OTIMES_MAX_DIMS] = {0}, count[OTIMES_MAX_DIMS] = {2, 2};
+    static const char *const words[] = {"w", "x", "y", "z"};
+    const otimes_axis named = {"named", 2, labels, NULL, "labels"};
+    const otimes_axis numbered = {"numbered", 2, NULL, numbers, NULL};
+    const otimes_attr attr = {.name = "who", .kind = OTIMES_ATTR_TEXT, .text = "us"};
+    const otimes_array array = {.name = "array",
+                                .type = OTIMES_TEXT,
+                                .ndim = 2,
+                                .axis = {&named, &numbered},
+                                .long_name = "long",
+                                .units = "1",
+                                .formula = "f",
+                                .orientation = "o",
+                                .labels_of = "l"};
+    otimes_memory_sink *memory = context;
+    int id = -1, rc = otimes_memory_sink_new(&memory, err);
+    assert_true(rc == OTIMES_OK || !memory);
+    otimes_sink *sink = memory ? otimes_memory_sink_sink(memory) : NULL;
+    for (int i = 0; rc == OTIMES_OK && i < 40; i++) { /* beyond the first room of each list */
+        rc = sink->ops->attribute(sink, &attr, err);
+        if (rc == OTIMES_OK) {
+            rc = sink->ops->declare(sink, &array, &id, err);
+        }
+        if (rc == OTIMES_OK) {
+            rc = sink->ops->write(sink, id, start, count, words, err);
+        }
+    }
+    otimes_memory_sink_free(&memory);
+    return rc;
+}
+
+static void memory_sink(void **state)
+{
+    (void)state;
+    int anything;
+    until_it_succeeds("otimes_memory_sink", fill_sink, &anything, 500);
+}
+
+/* ---- analyses ---- */
+
+typedef struct analysis {
+    const otimes_model *model;
+    const void *settings;
+    int (*run)(const struct analysis *analysis, otimes_sink *sink, otimes_err *err);
+} analysis;
+
+/* The sink's own memory is rationed with the rest. */
+static int analyse(void *context, otimes_err *err)
+{
+    const analysis *a = context;
+    otimes_memory_sink *memory;
+    int rc = otimes_memory_sink_new(&memory, err);
+    if (rc == OTIMES_OK) {
+        rc = a->run(a, otimes_memory_sink_sink(memory), err);
+    }
+    otimes_memory_sink_free(&memory);
+    return rc;
+}
+
+static int run_info(const analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_info(a->model, a->settings, sink, err);
+}
+
+static int run_bigram(const analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_bigram(a->model, a->settings, sink, err);
+}
+
+static int run_heads(const analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_heads(a->model, a->settings, sink, err);
+}
+
+static void info(void **state)
+{
+    (void)state;
+    otimes_info_settings settings;
+    otimes_info_settings_default(&settings);
+    otimes_model *model = open_golden("gpt2");
+    until_it_succeeds("otimes_info", analyse, &(analysis){model, &settings, run_info}, 100);
+    otimes_model_close(&model);
+}
+
+static void bigram(void **state)
+{
+    (void)state;
+    static const int64_t rows[] = {0, 3, 4}, columns[] = {1, 2, 3, 11};
+    otimes_bigram_settings plain, all;
+    otimes_bigram_settings_default(&plain);
+    otimes_bigram_settings_default(&all);
+    all = (otimes_bigram_settings){.top = 3,
+                                   .rows = rows,
+                                   .row_count = 3,
+                                   .columns = columns,
+                                   .column_count = 4,
+                                   .exact = 1,
+                                   .position = 2,
+                                   .full = OTIMES_BIGRAM_FULL_F16};
+    otimes_model *model = open_golden("gpt2");
+    until_it_succeeds("otimes_bigram", analyse, &(analysis){model, &plain, run_bigram}, 50);
+    until_it_succeeds("otimes_bigram, every option", analyse, &(analysis){model, &all, run_bigram},
+                      50);
+    otimes_model_close(&model);
+    model = open_golden("transformer_lens_none");
+    until_it_succeeds("otimes_bigram, two vocabularies", analyse,
+                      &(analysis){model, &plain, run_bigram}, 50);
+    otimes_model_close(&model);
+}
+
+static void heads(void **state)
+{
+    (void)state;
+    static const int64_t layers[] = {1}, chosen[] = {0, 2}, tokens[] = {0, 5, 6, 7},
+                         offsets[] = {0, 3};
+    otimes_heads_settings settings;
+    otimes_heads_settings_default(&settings);
+    otimes_model *model = open_golden("transformer_lens_none");
+    until_it_succeeds("otimes_heads", analyse, &(analysis){model, &settings, run_heads}, 100);
+    otimes_model_close(&model);
+
+    settings.layers = layers;
+    settings.layer_count = 1;
+    settings.heads = chosen;
+    settings.head_count = 2;
+    settings.top = 3;
+    settings.components = 2;
+    settings.tokens = tokens;
+    settings.token_count = 4;
+    settings.biases = 1;
+    settings.matrices = OTIMES_HEADS_FACTORS | OTIMES_HEADS_PRODUCTS | OTIMES_HEADS_POSITIONS;
+    model = open_golden("gpt2");
+    until_it_succeeds("otimes_heads, every option", analyse,
+                      &(analysis){model, &settings, run_heads}, 100);
+    otimes_model_close(&model);
+
+    settings.matrices = OTIMES_HEADS_FACTORS;
+    settings.offsets = offsets;
+    settings.offset_count = 2;
+    model = open_golden("llama_scaled");
+    until_it_succeeds("otimes_heads, offsets", analyse, &(analysis){model, &settings, run_heads},
+                      100);
+    otimes_model_close(&model);
+}
+
+/* A failed test must not starve the next. */
+static int allow_all(void **state)
+{
+    (void)state;
+    allowed = INT64_MAX;
+    denied = false;
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(opening_models, allow_all),
+        cmocka_unit_test_teardown(reporting_problems, allow_all),
+        cmocka_unit_test_teardown(reading_weights, allow_all),
+        cmocka_unit_test_teardown(parsing, allow_all),
+        cmocka_unit_test_teardown(memory_sink, allow_all),
+        cmocka_unit_test_teardown(info, allow_all),
+        cmocka_unit_test_teardown(bigram, allow_all),
+        cmocka_unit_test_teardown(heads, allow_all),
+    };
+    json_set_alloc_funcs(json_alloc, json_release);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
