@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The one test command: installs what is missing, builds, runs every suite, ends with a count.
+# The one test command: installs what is missing, builds, runs every suite, ends with a count. Three
+# builds are tested: the one users get, one under AddressSanitizer and UBSan, and one on the plain-C
+# kernels alone.
 # Usage: sh tests/run.sh
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 sh "$root/tools/setup.sh"
 
-# Python readers of the results, in a folder of their own.
 venv=$root/build/venv
 if ! "$venv/bin/python" -c 'import h5netcdf, numpy, pytest, xarray' 2>/dev/null; then
     python3 -m venv "$venv"
@@ -15,17 +16,36 @@ if ! "$venv/bin/python" -c 'import h5netcdf, numpy, pytest, xarray' 2>/dev/null;
         -r "$root/tests/python/requirements.txt"
 fi
 
+meson=$(sh "$root/tools/setup.sh" --print-meson)
 failed=0
-log=$root/build/meson-logs/testlog.json
-PATH=$root/build/venv/bin:$PATH meson=$(command -v meson || echo /usr/bin/meson)
-"$meson" test -C "$root/build" --no-rebuild --print-errorlogs || failed=1
 
-# Meson's own count, as one line.
-python3 - "$log" <<'EOF' || failed=1
+# folder, suites to leave out, meson options
+check() {
+    folder=$1 without=$2
+    shift 2
+    echo "== $folder $*"
+    [ -f "$root/$folder/build.ninja" ] || "$meson" setup "$@" "$root/$folder" "$root" >/dev/null
+    "$meson" compile -C "$root/$folder" >/dev/null
+    # shellcheck disable=SC2086 # words on purpose
+    "$meson" test -C "$root/$folder" --no-rebuild --print-errorlogs $without || failed=1
+}
+
+check build "" --buildtype release
+check build/sanitize "--no-suite style --no-suite python" \
+    -Db_sanitize=address,undefined -Db_lundef=false --buildtype debugoptimized
+check build/reference "--no-suite style --no-suite python --no-suite cli" \
+    -Dblas=reference --buildtype release
+
+# Meson's own counts, as one line.
+python3 - "$root/build" "$root/build/sanitize" "$root/build/reference" <<'EOF' || failed=1
 import json
 import sys
 
-results = [json.loads(line)["result"] for line in open(sys.argv[1])]
+results = [
+    json.loads(line)["result"]
+    for folder in sys.argv[1:]
+    for line in open(f"{folder}/meson-logs/testlog.json", encoding="utf-8")
+]
 passed = sum(result in ("OK", "EXPECTEDFAIL") for result in results)
 skipped = results.count("SKIP")
 failed = len(results) - passed - skipped

@@ -5,9 +5,9 @@
 # arguments only those.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-tool=${CLANG_FORMAT:-clang-format}
+tool=${CLANG_FORMAT:-$root/build/venv/bin/clang-format}
 if ! command -v "$tool" >/dev/null; then
-    echo "style.sh: clang-format is not installed" >&2
+    echo "style.sh: no clang-format of the pinned release (build/venv)" >&2
     exit 77
 fi
 cd "$root"

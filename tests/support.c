@@ -7,9 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const golden_names[] = {
-    "gpt2",  "gpt2_old",         "llama",                "llama_scaled",          "llama_sharded", "mistral",
-    "qwen2", "transformer_lens", "transformer_lens_mlp", "transformer_lens_none", NULL};
+const char *const golden_names[] = {"gpt2",
+                                    "gpt2_old",
+                                    "llama",
+                                    "llama_scaled",
+                                    "llama_sharded",
+                                    "mistral",
+                                    "qwen2",
+                                    "transformer_lens",
+                                    "transformer_lens_mlp",
+                                    "transformer_lens_none",
+                                    NULL};
 
 const char *source_path(const char *relative)
 {

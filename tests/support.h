@@ -17,7 +17,8 @@
 
 #include "format/store.h"
 
-/* A path below the project's root (environment OTIMES_SOURCE, or the current folder); static text. */
+/* A path below the project's root (environment OTIMES_SOURCE, or the current folder); static text.
+ */
 const char *source_path(const char *relative);
 
 /* The same below ../shared/weights; NULL where that folder is absent: the test then skips. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The bigram table against dense float64 on every golden model, and its consumers against plain loops.
+ * The bigram table against dense float64 on every golden model, and its consumers against plain
+ * loops.
  */
 #include "support.h"
 
@@ -260,9 +261,12 @@ static void requests_that_cannot_be_met(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_of_goldens),       cmocka_unit_test(consumers),
-        cmocka_unit_test(chosen_rows_and_columns), cmocka_unit_test(half_table),
-        cmocka_unit_test(cancelled),               cmocka_unit_test(requests_that_cannot_be_met),
+        cmocka_unit_test(tables_of_goldens),
+        cmocka_unit_test(consumers),
+        cmocka_unit_test(chosen_rows_and_columns),
+        cmocka_unit_test(half_table),
+        cmocka_unit_test(cancelled),
+        cmocka_unit_test(requests_that_cannot_be_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

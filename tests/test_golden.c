@@ -73,9 +73,9 @@ static void compare_layer(const golden *g, const char *prefix, int64_t index, do
         const char *name;
         const otimes_tensor *tensor;
     } list[] = {
-        {"attn.W_Q", &layer.W_Q},   {"attn.W_K", &layer.W_K},     {"attn.W_V", &layer.W_V},
-        {"attn.W_O", &layer.W_O},   {"attn.b_Q", &layer.b_Q},     {"attn.b_K", &layer.b_K},
-        {"attn.b_V", &layer.b_V},   {"attn.b_O", &layer.b_O},     {"mlp.W_in", &layer.W_in},
+        {"attn.W_Q", &layer.W_Q},      {"attn.W_K", &layer.W_K},    {"attn.W_V", &layer.W_V},
+        {"attn.W_O", &layer.W_O},      {"attn.b_Q", &layer.b_Q},    {"attn.b_K", &layer.b_K},
+        {"attn.b_V", &layer.b_V},      {"attn.b_O", &layer.b_O},    {"mlp.W_in", &layer.W_in},
         {"mlp.W_gate", &layer.W_gate}, {"mlp.W_out", &layer.W_out}, {"mlp.b_in", &layer.b_in},
         {"mlp.b_out", &layer.b_out},
     };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every quantity of `heads` against dense float64, on every golden model, and what must hold whatever
- * the weights.
+ * Every quantity of `heads` against dense float64, on every golden model, and what must hold
+ * whatever the weights.
  */
 #include "support.h"
 
@@ -282,9 +282,9 @@ static void requests_that_cannot_be_met(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quantities_of_goldens),   cmocka_unit_test(grouped_equals_expanded),
-        cmocka_unit_test(offset_zero_is_plain),    cmocka_unit_test(chosen_heads),
-        cmocka_unit_test(directions_by_hand),      cmocka_unit_test(requests_that_cannot_be_met),
+        cmocka_unit_test(quantities_of_goldens), cmocka_unit_test(grouped_equals_expanded),
+        cmocka_unit_test(offset_zero_is_plain),  cmocka_unit_test(chosen_heads),
+        cmocka_unit_test(directions_by_hand),    cmocka_unit_test(requests_that_cannot_be_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,12 @@ static int declare(otimes_memory_sink *memory, const otimes_array *array)
 {
     int id = -1;
     otimes_err err = {0};
-    assert_ok(otimes_sink_declare(otimes_memory_sink_sink(memory), array, &id, &err), &err);
+    otimes_array full = *array; /* what every array must say of itself */
+    full.long_name = full.long_name ? full.long_name : "a test's array";
+    full.units = full.units ? full.units : "1";
+    full.formula = full.formula ? full.formula : "none";
+    full.orientation = full.orientation ? full.orientation : "none";
+    assert_ok(otimes_sink_declare(otimes_memory_sink_sink(memory), &full, &id, &err), &err);
     return id;
 }
 
@@ -300,20 +305,29 @@ static void axes_must_have_a_length(void **state)
     const otimes_axis good = {.name = "n", .length = 2}, bad = {.name = "m", .length = -1};
     const otimes_axis huge = {.name = "h", .length = (int64_t)1 << 40};
     const struct {
-        otimes_array array;
+        const otimes_axis *axis[2];
+        const char *formula;
         int code;
     } cases[] = {
-        {{.name = "x", .type = OTIMES_F64, .ndim = 2, .axis = {&good}}, OTIMES_ERR_ARGUMENT},
-        {{.name = "x", .type = OTIMES_F64, .ndim = 2, .axis = {&good, &bad}}, OTIMES_ERR_ARGUMENT},
-        {{.name = "x", .type = OTIMES_F64, .ndim = 2, .axis = {&huge, &huge}}, OTIMES_ERR_MEMORY},
+        {{&good, NULL}, "f", OTIMES_ERR_ARGUMENT},
+        {{&good, &bad}, "f", OTIMES_ERR_ARGUMENT},
+        {{&good, &good}, NULL, OTIMES_ERR_ARGUMENT},
+        {{&huge, &huge}, "f", OTIMES_ERR_MEMORY},
     };
     const void *data;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const otimes_array array = {.name = "x",
+                                    .type = OTIMES_F64,
+                                    .ndim = 2,
+                                    .axis = {cases[i].axis[0], cases[i].axis[1]},
+                                    .long_name = "x",
+                                    .units = "1",
+                                    .formula = cases[i].formula,
+                                    .orientation = "none"};
         int id = -5;
         otimes_err err = {0};
-        assert_int_equal(
-            otimes_sink_declare(otimes_memory_sink_sink(memory), &cases[i].array, &id, &err),
-            cases[i].code);
+        assert_int_equal(otimes_sink_declare(otimes_memory_sink_sink(memory), &array, &id, &err),
+                         cases[i].code);
         assert_non_null(strstr(err.msg, "x: "));
         assert_null(otimes_memory_sink_array(memory, "x", &data));
     }

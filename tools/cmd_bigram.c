@@ -66,14 +66,17 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     otimes_bigram_settings_default(&settings);
     int rc = select_indices(o->rows ? o->rows : o->common.tokens, o->rows ? "--rows" : "--tokens",
                             info->d_vocab, &rows, err);
-    if (!rc)
+    if (!rc) {
         rc =
             select_indices(o->columns ? o->columns : o->common.tokens,
                            o->columns ? "--columns" : "--tokens", info->d_vocab_out, &columns, err);
-    if (rc)
+    }
+    if (rc) {
         goto done;
-    if (o->common.top >= 0)
+    }
+    if (o->common.top >= 0) {
         settings.top = o->common.top;
+    }
     settings.rows = rows.index;
     settings.row_count = rows.count;
     settings.columns = columns.index;

@@ -69,12 +69,15 @@ static int parse_selection(const options *o, const otimes_model_info *info, sele
                            otimes_err *err)
 {
     int rc = select_indices(o->common.layers, "--layers", info->n_layers, &s->layers, err);
-    if (!rc)
+    if (!rc) {
         rc = select_indices(o->common.heads, "--heads", info->n_heads, &s->heads, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = select_indices(o->common.tokens, "--tokens", info->d_vocab, &s->tokens, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = select_integers(o->offsets, "--offsets", MAX_OFFSET, &s->offsets, err);
+    }
     return rc;
 }
 
@@ -93,8 +96,9 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     otimes_heads_settings settings;
     otimes_heads_settings_default(&settings);
     int rc = parse_selection(o, otimes_model_describe(model), &s, err);
-    if (rc)
+    if (rc) {
         goto done;
+    }
     settings.layers = s.layers.index;
     settings.layer_count = s.layers.count;
     settings.heads = s.heads.index;
@@ -103,8 +107,9 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     settings.token_count = s.tokens.count;
     settings.offsets = s.offsets.index;
     settings.offset_count = s.offsets.count;
-    if (o->common.top >= 0)
+    if (o->common.top >= 0) {
         settings.top = o->common.top;
+    }
     settings.components = o->components;
     settings.vocab = o->vocab;
     settings.biases = o->biases;

@@ -57,8 +57,9 @@ static void put_dimensions(FILE *to, const otimes_model_info *m)
         {"n_layers", m->n_layers}, {"n_heads", m->n_heads},         {"n_kv_heads", m->n_kv_heads},
         {"d_model", m->d_model},   {"d_head", m->d_head},           {"d_mlp", m->d_mlp},
         {"d_vocab", m->d_vocab},   {"d_vocab_out", m->d_vocab_out}, {"n_ctx", m->n_ctx}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         put_number(to, rows[i].name, rows[i].value);
+    }
 }
 
 static const char *mlp_name(otimes_mlp mlp)
@@ -77,16 +78,19 @@ static const char *mlp_name(otimes_mlp mlp)
 static void put_mechanisms(FILE *to, const otimes_model_info *m)
 {
     fprintf(to, LABEL "%s", "norm", otimes_norm_name(m->norm));
-    if (m->norm != OTIMES_NORM_NONE)
+    if (m->norm != OTIMES_NORM_NONE) {
         fprintf(to, ", eps %g", m->eps);
+    }
     fprintf(to, "\n" LABEL "%s", "positions", otimes_positions_name(m->positions));
-    if (m->positions == OTIMES_POSITIONS_ROPE)
+    if (m->positions == OTIMES_POSITIONS_ROPE) {
         fprintf(to, ", base %g, %" PRId64 " of %" PRId64 " dimensions", m->rope_theta,
                 m->rotary_dim, m->d_head);
+    }
     fprintf(to, "\n" LABEL "scores / %.6g%s\n", "attention", m->attn_scale,
             m->qkv_bias ? ", with biases" : "");
-    if (m->sliding_window)
+    if (m->sliding_window) {
         put_number(to, "sliding window", m->sliding_window);
+    }
     fprintf(to, LABEL "%s%s%s\n", "mlp", mlp_name(m->mlp), *m->activation ? ", " : "",
             m->activation);
     fprintf(to, LABEL "%s\n", "unembedding", m->tied ? "tied to the embedding" : "its own");
@@ -110,15 +114,17 @@ static int put_list(FILE *to, const otimes_memory_sink *result, const char *name
     const void *data;
     const otimes_array *array = otimes_memory_sink_array(result, name, &data);
     int64_t sum = 0;
-    if (!array || array->type != OTIMES_I64 || array->ndim != 1 || !array->axis[0]->text)
+    if (!array || array->type != OTIMES_I64 || array->ndim != 1 || !array->axis[0]->text) {
         return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected a labelled list, got none", name);
+    }
     fprintf(to, "\n%s\n", heading);
     for (int64_t i = 0; i < array->axis[0]->length; i++) {
         put(to, array->axis[0]->text[i], ((const int64_t *)data)[i]);
         sum += ((const int64_t *)data)[i];
     }
-    if (total)
+    if (total) {
         put(to, "total", sum);
+    }
     return 0;
 }
 
@@ -126,13 +132,16 @@ static int put_analysed(const otimes_model *model, FILE *to, otimes_err *err)
 {
     otimes_memory_sink *result = NULL;
     int rc = otimes_memory_sink_new(&result, err);
-    if (!rc)
+    if (!rc) {
         rc = run(model, NULL, otimes_memory_sink_sink(result), err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = put_list(to, result, "parameters", "Parameters", put_number, 1, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = put_list(to, result, "memory_bytes", "Memory an analysis takes beside the mapped file",
                       put_bytes, 0, err);
+    }
     otimes_memory_sink_free(&result);
     return rc;
 }
@@ -140,11 +149,13 @@ static int put_analysed(const otimes_model *model, FILE *to, otimes_err *err)
 static void put_tensor(FILE *to, const otimes_tensor_info *t)
 {
     fprintf(to, "  %s  %s [", t->name, t->dtype);
-    for (int i = 0; i < t->ndim; i++)
+    for (int i = 0; i < t->ndim; i++) {
         fprintf(to, "%s%" PRId64, i ? ", " : "", t->dim[i]);
+    }
     fprintf(to, "]  %s", t->part ? t->part : "ignored");
-    if (t->layer >= 0)
+    if (t->layer >= 0) {
         fprintf(to, ", layer %" PRId64, t->layer);
+    }
     putc('\n', to);
 }
 
@@ -155,18 +166,21 @@ static int put_tensors(const otimes_model *model, int list, FILE *to, otimes_err
     otimes_tensor_info tensor;
     for (int64_t i = 0; i < count; i++) {
         const int rc = otimes_model_tensor(model, i, &tensor, err);
-        if (rc)
+        if (rc) {
             return rc;
+        }
         ignored += !tensor.part;
     }
     fprintf(to, "\nTensors\n" LABEL "%" PRId64 "\n" LABEL "%" PRId64 "\n", "claimed",
             count - ignored, "ignored", ignored);
     for (int64_t i = 0; i < count; i++) {
         const int rc = otimes_model_tensor(model, i, &tensor, err);
-        if (rc)
+        if (rc) {
             return rc;
-        if (list || !tensor.part)
+        }
+        if (list || !tensor.part) {
             put_tensor(to, &tensor);
+        }
     }
     return 0;
 }
@@ -183,8 +197,9 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
     put_mechanisms(to, m);
     put_processing(to, m);
     int rc = put_analysed(model, to, err);
-    if (!rc)
+    if (!rc) {
         rc = put_tensors(model, o->tensors, to, err);
+    }
     return rc;
 }
 

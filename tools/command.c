@@ -23,11 +23,13 @@ static int is_plain(const char *word)
 static char *quote_line(int argc, char **argv)
 {
     size_t size = sizeof "otimes";
-    for (int i = 0; i < argc; i++)
+    for (int i = 0; i < argc; i++) {
         size += 4 * strlen(argv[i]) + 3; /* ' ' and quotes; each ' inside becomes '\'' */
+    }
     char *line = malloc(size), *to = line;
-    if (!line)
+    if (!line) {
         return NULL;
+    }
     to = stpcpy(to, "otimes");
     for (int i = 0; i < argc; i++) {
         *to++ = ' ';
@@ -36,11 +38,13 @@ static char *quote_line(int argc, char **argv)
             continue;
         }
         *to++ = '\'';
-        for (const char *c = argv[i]; *c; c++)
-            if (*c == '\'')
+        for (const char *c = argv[i]; *c; c++) {
+            if (*c == '\'') {
                 to = stpcpy(to, "'\\''");
-            else
+            } else {
                 *to++ = *c;
+            }
+        }
         *to++ = '\'';
     }
     *to = '\0';
@@ -66,14 +70,17 @@ static int run_to_output(const command *cmd, const common_options *options,
 {
     output out = {.format = FORMAT_DEFAULT};
     int rc = output_open(&out, cmd->name, options, model, line, err);
-    if (!rc)
+    if (!rc) {
         rc = cmd->run(model, options, &out.sink, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = output_finish(&out, err);
+    }
     progress_clear(&out.bar);
-    if (!rc && out.format == FORMAT_NULL && !options->quiet)
+    if (!rc && out.format == FORMAT_NULL && !options->quiet) {
         fprintf(stderr, "otimes %s: %lld bytes of results computed and not kept\n", cmd->name,
                 (long long)sink_null_bytes(&out.target));
+    }
     output_close(&out);
     return rc;
 }
@@ -86,15 +93,17 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     otimes_model_settings settings;
     const int card = cmd->card && !output_wanted(options);
     int format, rc = card ? 0 : output_format(options, &format, err);
-    if (rc)
+    if (rc) {
         return rc;
+    }
     fill_settings(options, &settings);
     /* The library's own loops use the threads; products inside them are one thread's, so that every
      * bit is the same at any number of threads. */
     otimes_set_blas_threads(1);
     rc = otimes_model_open(&model, options->model, &settings, err);
-    if (rc)
+    if (rc) {
         return rc;
+    }
     rc = card ? cmd->card(model, options, stdout, err)
               : run_to_output(cmd, options, model, line, err);
     otimes_model_close(&model);
@@ -119,13 +128,16 @@ int command_run(const command *cmd, int argc, char **argv)
     char *line = quote_line(argc, argv);
     void *options = calloc(1, cmd->size);
     int rc = line && options ? 0 : fail_memory(&err, "options");
-    if (!rc)
+    if (!rc) {
         rc = opts_parse(cmd, argc, argv, options, &err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = run_parsed(cmd, options, line, &err);
+    }
     free(options);
     free(line);
-    if (rc == OPTS_HELP)
+    if (rc == OPTS_HELP) {
         opts_help(cmd, stdout);
+    }
     return rc < 0 ? report(cmd, rc, &err) : EXIT_OK;
 }

@@ -24,11 +24,13 @@ static void collect(const command *cmd, known *all)
 {
     opt shared[OPTS_SHARED_MAX];
     all->count = 0;
-    for (const opt *o = cmd->own; o && o->name && all->count < MAX_OPTIONS; o++)
+    for (const opt *o = cmd->own; o && o->name && all->count < MAX_OPTIONS; o++) {
         all->option[all->count++] = *o;
+    }
     opts_shared(cmd->shared | OPTS_ALWAYS, shared);
-    for (const opt *o = shared; o->name && all->count < MAX_OPTIONS; o++)
+    for (const opt *o = shared; o->name && all->count < MAX_OPTIONS; o++) {
         all->option[all->count++] = *o;
+    }
 }
 
 static int takes_argument(const opt *o)
@@ -48,21 +50,25 @@ static const opt *find_long(const known *all, const char *word, size_t length, i
     for (int i = 0; i < all->count; i++) {
         const opt *o = &all->option[i];
         *off = 0;
-        if (same(o->name, word, length))
+        if (same(o->name, word, length)) {
             return o;
+        }
         *off = 1;
         if (o->kind == OPT_SWITCH && length > 3 && !memcmp(word, "no-", 3) &&
-            same(o->name, word + 3, length - 3))
+            same(o->name, word + 3, length - 3)) {
             return o;
+        }
     }
     return NULL;
 }
 
 static const opt *find_letter(const known *all, char letter)
 {
-    for (int i = 0; i < all->count; i++)
-        if (all->option[i].letter == letter)
+    for (int i = 0; i < all->count; i++) {
+        if (all->option[i].letter == letter) {
             return &all->option[i];
+        }
+    }
     return NULL;
 }
 
@@ -94,11 +100,13 @@ static int parse_set(const opt *o, const char *text, int *set, otimes_err *err)
         int value;
         const size_t length = strcspn(text, ",");
         const int rc = find_word(o, text, length, &value, err);
-        if (rc)
+        if (rc) {
             return rc;
+        }
         *set |= value;
-        if (!text[length])
+        if (!text[length]) {
             return 0;
+        }
         text += length + 1;
     }
 }
@@ -122,18 +130,21 @@ static int store(const opt *o, int off, const char *argument, char *options, oti
     case OPT_NUMBER:
         snprintf(name, sizeof name, "--%s", o->name);
         rc = otimes_parse_i64(argument, name, o->low, o->high, &number, err);
-        if (!rc)
+        if (!rc) {
             memcpy(options + o->offset, &number, sizeof number);
+        }
         return rc;
     case OPT_CHOICE:
         rc = argument ? find_word(o, argument, strlen(argument), &value, err) : 0;
-        if (!rc)
+        if (!rc) {
             *as_int = argument ? value : o->words->value;
+        }
         return rc;
     case OPT_SET:
         rc = parse_set(o, argument, &value, err);
-        if (!rc)
+        if (!rc) {
             *as_int = value;
+        }
         return rc;
     case OPT_HELP:
         return OPTS_HELP;
@@ -150,16 +161,20 @@ static int fail_unknown(const known *all, const char *word, otimes_err *err)
     int n = 0;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
     opts_shared(~0u, shared);
-    for (const opt *o = shared; o->name; o++)
-        if (!strncmp(name, "--", 2) && !strcmp(name + 2, o->name))
+    for (const opt *o = shared; o->name; o++) {
+        if (!strncmp(name, "--", 2) && !strcmp(name + 2, o->name)) {
             return fail(err, OTIMES_ERR_ARGUMENT, "%s: not an option of this command", name);
+        }
+    }
     for (int i = 0; i < all->count; i++) {
         snprintf(spelt[n++], sizeof *spelt, "--%s", all->option[i].name);
-        if (all->option[i].kind == OPT_SWITCH)
+        if (all->option[i].kind == OPT_SWITCH) {
             snprintf(spelt[n++], sizeof *spelt, "--no-%s", all->option[i].name);
+        }
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         candidates[i] = spelt[i];
+    }
     candidates[n] = NULL;
     const char *near = nearest_word(name, candidates);
     return near ? fail(err, OTIMES_ERR_ARGUMENT, "%s: unknown option; did you mean %s?", name, near)
@@ -171,8 +186,9 @@ static int fail_unknown(const known *all, const char *word, otimes_err *err)
  * --name=--file says the other. */
 static const char *next_word(int argc, char **argv, int *at)
 {
-    if (*at + 1 >= argc || !strncmp(argv[*at + 1], "--", 2))
+    if (*at + 1 >= argc || !strncmp(argv[*at + 1], "--", 2)) {
         return NULL;
+    }
     return argv[++*at];
 }
 
@@ -184,15 +200,18 @@ static int parse_long(const known *all, int argc, char **argv, int *at, char *op
     const char *argument = word[length] ? word + length + 1 : NULL;
     int off;
     const opt *o = find_long(all, word, length, &off);
-    if (!o)
+    if (!o) {
         return fail_unknown(all, argv[*at], err);
-    if (argument && !takes_argument(o))
+    }
+    if (argument && !takes_argument(o)) {
         return fail(err, OTIMES_ERR_ARGUMENT, "--%.*s: expected no argument, got '%s'", (int)length,
                     word, argument);
+    }
     if (!argument && takes_argument(o) && !o->optional) {
         argument = next_word(argc, argv, at);
-        if (!argument)
+        if (!argument) {
             return fail(err, OTIMES_ERR_ARGUMENT, "--%s: expected an argument, got none", o->name);
+        }
     }
     return store(o, off, argument, options, err);
 }
@@ -204,15 +223,17 @@ static int parse_letters(const known *all, int argc, char **argv, int *at, char 
     int rc = 0;
     for (const char *c = argv[*at] + 1; *c && !rc; c++) {
         const opt *o = find_letter(all, *c);
-        if (!o)
+        if (!o) {
             return fail(err, OTIMES_ERR_ARGUMENT, "-%c: unknown option; --help lists them", *c);
+        }
         if (!takes_argument(o)) {
             rc = store(o, 0, NULL, options, err);
             continue;
         }
         const char *argument = c[1] ? c + 1 : next_word(argc, argv, at);
-        if (!argument)
+        if (!argument) {
             return fail(err, OTIMES_ERR_ARGUMENT, "-%c: expected an argument, got none", *c);
+        }
         return store(o, 0, argument, options, err);
     }
     return rc;
@@ -220,8 +241,9 @@ static int parse_letters(const known *all, int argc, char **argv, int *at, char 
 
 static int take_operand(common_options *common, const char *word, otimes_err *err)
 {
-    if (common->model)
+    if (common->model) {
         return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected one MODEL, got a second operand", word);
+    }
     common->model = word;
     return 0;
 }
@@ -236,20 +258,23 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
     common->fold_ln = common->center_writing_weights = -1;
     common->center_unembed = common->fold_value_biases = -1;
     common->progress = -1;
-    if (cmd->defaults)
+    if (cmd->defaults) {
         cmd->defaults(options);
+    }
     for (int i = 1; i < argc && !rc; i++) {
         const char *word = argv[i];
-        if (only_operands || word[0] != '-' || !word[1])
+        if (only_operands || word[0] != '-' || !word[1]) {
             rc = take_operand(common, word, err);
-        else if (!strcmp(word, "--"))
+        } else if (!strcmp(word, "--")) {
             only_operands = 1;
-        else if (word[1] == '-')
+        } else if (word[1] == '-') {
             rc = parse_long(&all, argc, argv, &i, options, err);
-        else
+        } else {
             rc = parse_letters(&all, argc, argv, &i, options, err);
+        }
     }
-    if (!rc && !common->model)
+    if (!rc && !common->model) {
         rc = fail(err, OTIMES_ERR_ARGUMENT, "MODEL: expected a directory or file, got none");
+    }
     return rc;
 }

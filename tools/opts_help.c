@@ -40,20 +40,24 @@ static void append(char *text, size_t size, const char *a, const char *b)
 static void describe(const opt *o, char *text, size_t size)
 {
     char argument[128] = "";
-    if (o->argument)
+    if (o->argument) {
         append(argument, sizeof argument, "", o->argument);
-    for (const opt_word *w = o->argument ? NULL : o->words; w && w->name; w++)
+    }
+    for (const opt_word *w = o->argument ? NULL : o->words; w && w->name; w++) {
         append(argument, sizeof argument,
                w == o->words        ? ""
                : o->kind == OPT_SET ? ","
                                     : "|",
                w->name);
+    }
     *text = '\0';
-    if (o->letter)
+    if (o->letter) {
         snprintf(text, size, "-%c, ", o->letter);
+    }
     append(text, size, o->kind == OPT_SWITCH ? "--[no-]" : "--", o->name);
-    if (!*argument)
+    if (!*argument) {
         return;
+    }
     append(text, size, o->optional ? "[=" : " ", argument);
     append(text, size, o->optional ? "]" : "", "");
 }
@@ -61,18 +65,20 @@ static void describe(const opt *o, char *text, size_t size)
 static void put_options(FILE *to, const char *heading, const opt *table)
 {
     char left[192];
-    if (!table || !table->name)
+    if (!table || !table->name) {
         return;
+    }
     fprintf(to, "\n%s:\n", heading);
     for (const opt *o = table; o->name; o++) {
         describe(o, left, sizeof left);
         const int indent = o->letter ? 2 : 6;
         const size_t used = (size_t)indent + strlen(left);
         fprintf(to, "%*s%s", indent, "", left);
-        if (used + 2 > HELP_COLUMN)
+        if (used + 2 > HELP_COLUMN) {
             fprintf(to, "\n%*s", HELP_COLUMN, "");
-        else
+        } else {
             fprintf(to, "%*s", (int)(HELP_COLUMN - used), "");
+        }
         put_wrapped(to, o->help, HELP_COLUMN, HELP_COLUMN);
     }
 }

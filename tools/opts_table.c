@@ -114,8 +114,10 @@ _Static_assert(sizeof shared / sizeof *shared < OPTS_SHARED_MAX, "room for every
 
 void opts_shared(unsigned masks, opt *table)
 {
-    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
-        if (shared[i].mask & masks)
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        if (shared[i].mask & masks) {
             *table++ = shared[i].option;
+        }
+    }
     memset(table, 0, sizeof *table);
 }

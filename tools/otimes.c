@@ -31,25 +31,31 @@ static const command *const commands[] = {OTIMES_COMMANDS(COMMAND_ADDRESS) NULL}
 
 static const command *find_command(const char *name)
 {
-    for (const command *const *c = commands; *c; c++)
-        if (!strcmp((*c)->name, name))
+    for (const command *const *c = commands; *c; c++) {
+        if (!strcmp((*c)->name, name)) {
             return *c;
+        }
+    }
     return NULL;
 }
 
 static void put_group(FILE *to, const char *group)
 {
     fprintf(to, "\n%s:\n", group);
-    for (const command *const *c = commands; *c; c++)
-        if (!strcmp((*c)->group, group))
+    for (const command *const *c = commands; *c; c++) {
+        if (!strcmp((*c)->group, group)) {
             fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->summary);
+        }
+    }
 }
 
 static int is_first_of_group(const command *const *at)
 {
-    for (const command *const *c = commands; c < at; c++)
-        if (!strcmp((*c)->group, (*at)->group))
+    for (const command *const *c = commands; c < at; c++) {
+        if (!strcmp((*c)->group, (*at)->group)) {
             return 0;
+        }
+    }
     return 1;
 }
 
@@ -60,9 +66,11 @@ static void put_usage(FILE *to)
           "       otimes --version | --help\n\n"
           "Reads what a transformer computes out of its trained weights.\n",
           to);
-    for (const command *const *c = commands; *c; c++)
-        if (is_first_of_group(c))
+    for (const command *const *c = commands; *c; c++) {
+        if (is_first_of_group(c)) {
             put_group(to, (*c)->group);
+        }
+    }
     fputs("\nExit status: 0 success, 1 failure, 2 wrong usage, 128 + signal when stopped.\n", to);
 }
 
@@ -84,13 +92,15 @@ static void put_version(FILE *to)
 static int fail_command(const char *name)
 {
     const char *names[sizeof commands / sizeof *commands];
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         names[i] = commands[i] ? commands[i]->name : NULL;
+    }
     const char *near = nearest_word(name, names);
-    if (near)
+    if (near) {
         fprintf(stderr, "otimes: %s: unknown command; did you mean %s?\n", name, near);
-    else
+    } else {
         fprintf(stderr, "otimes: %s: unknown command; otimes --help lists them\n", name);
+    }
     return EXIT_USAGE;
 }
 
@@ -101,8 +111,9 @@ static int help(int argc, char **argv)
         return EXIT_OK;
     }
     const command *cmd = find_command(argv[1]);
-    if (!cmd)
+    if (!cmd) {
         return fail_command(argv[1]);
+    }
     opts_help(cmd, stdout);
     return EXIT_OK;
 }
@@ -118,8 +129,9 @@ static int dispatch(int argc, char **argv)
         put_version(stdout);
         return EXIT_OK;
     }
-    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         return help(argc - 1, argv + 1);
+    }
     if (word[0] == '-') {
         fprintf(stderr, "otimes: %s: unknown option; otimes --help lists commands\n", word);
         return EXIT_USAGE;
@@ -132,16 +144,19 @@ static int dispatch(int argc, char **argv)
  * one is opened the wrong way round, so that using it fails as it would have. */
 static int hold_standard_descriptors(void)
 {
-    for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd) {
             return -1;
+        }
+    }
     return 0;
 }
 
 int main(int argc, char **argv)
 {
-    if (hold_standard_descriptors())
+    if (hold_standard_descriptors()) {
         return EXIT_FAILED;
+    }
     stop_install();
     int status = dispatch(argc, argv);
     const int failed = ferror(stdout);

@@ -15,8 +15,9 @@ static char *join(const char *a, const char *b)
 {
     const size_t size = strlen(a) + strlen(b) + 1;
     char *text = malloc(size);
-    if (text)
+    if (text) {
         snprintf(text, size, "%s%s", a, b);
+    }
     return text;
 }
 
@@ -25,21 +26,26 @@ static int check_name(const char *path, int allow_device, int *device, otimes_er
 {
     struct stat about;
     *device = 0;
-    if (!*path)
+    if (!*path) {
         return fail(err, OTIMES_ERR_IO, "output: expected a file name, got an empty one");
+    }
     if (stat(path, &about)) {
-        if (errno != ENOENT)
+        if (errno != ENOENT) {
             return fail_errno(err, path, "cannot be written");
+        }
         return 0;
     }
-    if (S_ISDIR(about.st_mode))
+    if (S_ISDIR(about.st_mode)) {
         return fail(err, OTIMES_ERR_IO, "%s: expected a file to write, got a directory", path);
+    }
     *device = !S_ISREG(about.st_mode);
-    if (*device && !allow_device)
+    if (*device && !allow_device) {
         return fail(err, OTIMES_ERR_IO, "%s: expected a regular file, got a device or pipe", path);
+    }
     /* Renaming would replace a write-protected file; its owner protected it for a reason. */
-    if (access(path, W_OK))
+    if (access(path, W_OK)) {
         return fail_errno(err, path, "cannot be written");
+    }
     return 0;
 }
 
@@ -48,13 +54,16 @@ int outfile_begin(outfile *file, const char *path, int allow_device, otimes_err 
     int device, fd;
     memset(file, 0, sizeof *file);
     int rc = check_name(path, allow_device, &device, err);
-    if (rc)
+    if (rc) {
         return rc;
+    }
     file->path = join(path, "");
-    if (!file->path)
+    if (!file->path) {
         return fail_memory(err, path);
-    if (device)
+    }
+    if (device) {
         return 0;
+    }
     file->tmp = join(path, ".tmp");
     if (!file->tmp) {
         outfile_end(file);
@@ -80,23 +89,27 @@ const char *outfile_name(const outfile *file)
 int outfile_commit(outfile *file, otimes_err *err)
 {
     int failed;
-    if (!file->tmp)
+    if (!file->tmp) {
         return 0;
+    }
     const int fd = open(file->tmp, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return fail_errno(err, file->tmp, "cannot be opened again");
+    }
     failed = fsync(fd);
     /* Some file systems know no fsync; that is not this file's failure. */
-    if (failed && (errno == EINVAL || errno == ENOTSUP))
+    if (failed && (errno == EINVAL || errno == ENOTSUP)) {
         failed = 0;
+    }
     if (failed) {
         failed = fail_errno(err, file->tmp, "cannot be brought to disk");
         close(fd);
         return failed;
     }
     close(fd);
-    if (rename(file->tmp, file->path))
+    if (rename(file->tmp, file->path)) {
         return fail_errno(err, file->path, "cannot take this name");
+    }
     free(file->tmp);
     file->tmp = NULL;
     return 0;
@@ -104,8 +117,9 @@ int outfile_commit(outfile *file, otimes_err *err)
 
 void outfile_end(outfile *file)
 {
-    if (file->tmp)
+    if (file->tmp) {
         unlink(file->tmp);
+    }
     free(file->tmp);
     free(file->path);
     memset(file, 0, sizeof *file);

@@ -29,12 +29,14 @@ static int format_date(char *text, size_t size, otimes_err *err)
     /* Up to the year 9999. */
     if (epoch && *epoch) {
         const int rc = otimes_parse_i64(epoch, "SOURCE_DATE_EPOCH", 0, 253402300799, &seconds, err);
-        if (rc)
+        if (rc) {
             return rc;
+        }
     }
     const time_t t = (time_t)seconds;
-    if (!gmtime_r(&t, &parts) || !strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &parts))
+    if (!gmtime_r(&t, &parts) || !strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &parts)) {
         return fail(err, OTIMES_ERR_IO, "date: the system's time is not a date");
+    }
     return 0;
 }
 
@@ -51,18 +53,23 @@ static int begin(output *out, otimes_err *err)
     char schema[64], date[32];
     const otimes_attr version = {
         .name = "schema_version", .kind = OTIMES_ATTR_I64, .i64 = SCHEMA_VERSION};
-    if (out->begun)
+    if (out->begun) {
         return 0;
+    }
     int rc = format_date(date, sizeof date, err);
     snprintf(schema, sizeof schema, "otimes-%s", out->command);
-    if (!rc)
+    if (!rc) {
         rc = put_text(out, "schema", schema, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = out->target.ops->attribute(&out->target, &version, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = put_text(out, "command_line", out->command_line, err);
-    if (!rc)
+    }
+    if (!rc) {
         rc = put_text(out, "date", date, err);
+    }
     out->begun = !rc;
     return rc;
 }
@@ -92,8 +99,9 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
                        const void *data, otimes_err *err)
 {
     otimes_sink *target = &output_of(sink)->target;
-    if (stop_signal())
+    if (stop_signal()) {
         return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
+    }
     return target->ops->write(target, id, start, count, data, err);
 }
 
@@ -132,13 +140,16 @@ int output_format(const common_options *options, int *format, otimes_err *err)
 {
     const char *path = options->output;
     *format = options->format;
-    if (*format == FORMAT_DEFAULT)
+    if (*format == FORMAT_DEFAULT) {
         *format = !path || !strcmp(path, "-") || ends_in(path, ".tsv") ? FORMAT_TSV : FORMAT_HDF5;
-    if (*format == FORMAT_HDF5 && (!path || !strcmp(path, "-")))
+    }
+    if (*format == FORMAT_HDF5 && (!path || !strcmp(path, "-"))) {
         return fail(err, OTIMES_ERR_ARGUMENT,
                     "--format: hdf5 expects a file to write (-o FILE), got none");
-    if (*format == FORMAT_NULL && path)
+    }
+    if (*format == FORMAT_NULL && path) {
         return fail(err, OTIMES_ERR_ARGUMENT, "--format: null writes nothing, got -o %s", path);
+    }
     return 0;
 }
 
@@ -151,10 +162,12 @@ int output_open(output *out, const char *command, const common_options *options,
     out->model = model;
     out->sink = (otimes_sink){&ops, out};
     int rc = output_format(options, &out->format, err);
-    if (rc)
+    if (rc) {
         return rc;
-    if (options->output && strcmp(options->output, "-"))
+    }
+    if (options->output && strcmp(options->output, "-")) {
         stop_ignore_pipes();
+    }
     switch (out->format) {
     case FORMAT_HDF5:
         rc = sink_h5_open(&out->target, options->output, err);
@@ -173,11 +186,13 @@ int output_open(output *out, const char *command, const common_options *options,
 static int put_sha256(output *out, otimes_err *err)
 {
     char *text = NULL;
-    if (out->format != FORMAT_HDF5)
+    if (out->format != FORMAT_HDF5) {
         return 0;
+    }
     int rc = otimes_model_sha256(out->model, &text, err);
-    if (!rc)
+    if (!rc) {
         rc = put_text(out, "model_sha256", text, err);
+    }
     otimes_text_release(&text);
     return rc;
 }
@@ -185,13 +200,16 @@ static int put_sha256(output *out, otimes_err *err)
 int output_finish(output *out, otimes_err *err)
 {
     int rc = begin(out, err);
-    if (!rc)
+    if (!rc) {
         rc = put_sha256(out, err);
-    if (rc)
+    }
+    if (rc) {
         return rc;
+    }
     /* Last chance of a signal: from here on the result appears. */
-    if (stop_signal())
+    if (stop_signal()) {
         return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
+    }
     return out->target.ops->finish(&out->target, err);
 }
 

@@ -13,8 +13,9 @@
 static double now(void)
 {
     struct timespec t;
-    if (clock_gettime(CLOCK_MONOTONIC, &t))
+    if (clock_gettime(CLOCK_MONOTONIC, &t)) {
         return 0;
+    }
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -32,20 +33,23 @@ void progress_begin(progress *bar, const char *name, int wanted)
 static void format_seconds(char *text, size_t size, double seconds)
 {
     const long s = seconds < 359999 ? (long)(seconds + 0.5) : 359999;
-    if (s >= 3600)
+    if (s >= 3600) {
         snprintf(text, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else
+    } else {
         snprintf(text, size, "%ld:%02ld", s / 60, s % 60);
+    }
 }
 
 void progress_update(progress *bar, double done, double total)
 {
     char left[32], forecast[80] = "";
-    if (!bar->shown)
+    if (!bar->shown) {
         return;
+    }
     const double t = now(), elapsed = t - bar->begin;
-    if (t - bar->last < (bar->tty ? TTY_PERIOD : PLAIN_PERIOD))
+    if (t - bar->last < (bar->tty ? TTY_PERIOD : PLAIN_PERIOD)) {
         return;
+    }
     bar->last = t;
     double part = total > 0 ? done / total : 0;
     part = part < 0 ? 0 : part > 1 ? 1 : part;
@@ -61,8 +65,9 @@ void progress_update(progress *bar, double done, double total)
 
 void progress_clear(progress *bar)
 {
-    if (!bar->dirty)
+    if (!bar->dirty) {
         return;
+    }
     fputs("\r\033[K", stderr);
     fflush(stderr);
     bar->dirty = 0;

@@ -14,9 +14,11 @@ int select_indices(const char *text, const char *option, int64_t limit, otimes_i
 
 static int contains(const otimes_index_list *list, int64_t value)
 {
-    for (int64_t i = 0; i < list->count; i++)
-        if (list->index[i] == value)
+    for (int64_t i = 0; i < list->count; i++) {
+        if (list->index[i] == value) {
             return 1;
+        }
+    }
     return 0;
 }
 
@@ -25,10 +27,12 @@ int select_integers(const char *text, const char *option, int64_t limit, otimes_
 {
     size_t commas = 0;
     int rc = 0;
-    if (!text)
+    if (!text) {
         return 0;
-    for (const char *c = text; *c; c++)
+    }
+    for (const char *c = text; *c; c++) {
         commas += *c == ',';
+    }
     list->count = 0;
     list->index = malloc((commas + 1) * sizeof *list->index);
     char *copy = strdup(text), *item = copy;
@@ -41,11 +45,13 @@ int select_integers(const char *text, const char *option, int64_t limit, otimes_
         char *end = item + strcspn(item, ",");
         *end = '\0';
         rc = otimes_parse_i64(item, option, 1 - limit, limit - 1, &value, err);
-        if (!rc && contains(list, value))
+        if (!rc && contains(list, value)) {
             rc = fail(err, OTIMES_ERR_ARGUMENT, "%s: expected each number once, got %s again",
                       option, item);
-        if (!rc)
+        }
+        if (!rc) {
             list->index[list->count++] = value;
+        }
         item = end + 1;
     }
 done:

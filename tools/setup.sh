@@ -3,6 +3,7 @@
 #
 # Installs what is missing on Debian or Ubuntu, then configures and compiles build/.
 # Usage: sh tools/setup.sh [meson options ...]
+#        sh tools/setup.sh --print-meson      which meson it uses, once it is there
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 packages="build-essential meson ninja-build pkg-config libopenblas-openmp-dev liblapacke-dev
@@ -37,6 +38,11 @@ find_meson() {
     done
     return 1
 }
+
+if [ "${1-}" = --print-meson ]; then
+    find_meson
+    exit
+fi
 
 have() {
     command -v "$1" >/dev/null 2>&1

@@ -76,8 +76,9 @@ static herr_t remember_error(hid_t stack, void *data)
 {
     state *self = data;
     reason why = {"", 0};
-    if (!*self->why && H5Ewalk2(stack, H5E_WALK_UPWARD, visit_error, &why) >= 0)
+    if (!*self->why && H5Ewalk2(stack, H5E_WALK_UPWARD, visit_error, &why) >= 0) {
         memcpy(self->why, why.text, sizeof self->why);
+    }
     return 0;
 }
 
@@ -94,18 +95,21 @@ static int put(hid_t object, const char *name, hid_t file_type, hid_t memory_typ
     const hsize_t one = 1;
     const htri_t there = H5Aexists(object, name);
     int rc = -1;
-    if (there < 0 || (there && H5Adelete(object, name) < 0))
+    if (there < 0 || (there && H5Adelete(object, name) < 0)) {
         return -1;
+    }
     const hid_t space =
         kind == H5S_SCALAR ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &one, NULL);
     const hid_t attr = H5Acreate2(object, name, file_type, space, H5P_DEFAULT, H5P_DEFAULT);
     if (attr >= 0) {
         rc = H5Awrite(attr, memory_type, value) < 0 ? -1 : 0;
-        if (H5Aclose(attr) < 0)
+        if (H5Aclose(attr) < 0) {
             rc = -1;
+        }
     }
-    if (space >= 0)
+    if (space >= 0) {
         H5Sclose(space);
+    }
     return rc;
 }
 
@@ -166,8 +170,9 @@ static storage storage_of(const state *self, otimes_type type)
 static hid_t make_half(void)
 {
     const hid_t type = H5Tcopy(H5T_NATIVE_FLOAT);
-    if (type < 0)
+    if (type < 0) {
         return -1;
+    }
     if (H5Tset_fields(type, 15, 10, 5, 0, 10) < 0 || H5Tset_size(type, 2) < 0 ||
         H5Tset_ebias(type, 15) < 0) {
         H5Tclose(type);
@@ -179,8 +184,9 @@ static hid_t make_half(void)
 static hid_t make_text(void)
 {
     const hid_t type = H5Tcopy(H5T_C_S1);
-    if (type < 0)
+    if (type < 0) {
         return -1;
+    }
     if (H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
         H5Tclose(type);
         return -1;
@@ -199,8 +205,9 @@ static void choose_chunk(const otimes_array *about, const hsize_t *dim, hsize_t 
         bytes *= chunk[i];
     }
     for (int i = 0; i < about->ndim && bytes > CHUNK_BYTES; i++) {
-        if (about->chunk[i] > 0)
+        if (about->chunk[i] > 0) {
             continue;
+        }
         const hsize_t row = bytes / chunk[i];
         chunk[i] = row >= CHUNK_BYTES ? 1 : CHUNK_BYTES / row;
         bytes = row * chunk[i];
@@ -212,17 +219,21 @@ static hid_t make_properties(const otimes_array *about, const hsize_t *dim, cons
 {
     hsize_t chunk[OTIMES_MAX_DIMS];
     const hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
-    if (properties < 0)
+    if (properties < 0) {
         return -1;
+    }
     if (H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0 ||
-        H5Pset_attr_phase_change(properties, COMPACT_ATTRIBUTES, 0) < 0)
+        H5Pset_attr_phase_change(properties, COMPACT_ATTRIBUTES, 0) < 0) {
         goto fail;
-    if (kind->fill && H5Pset_fill_value(properties, kind->memory_type, kind->fill) < 0)
+    }
+    if (kind->fill && H5Pset_fill_value(properties, kind->memory_type, kind->fill) < 0) {
         goto fail;
+    }
     if (dim) {
         choose_chunk(about, dim, chunk);
-        if (H5Pset_chunk(properties, about->ndim, chunk) < 0)
+        if (H5Pset_chunk(properties, about->ndim, chunk) < 0) {
             goto fail;
+        }
     }
     return properties;
 fail:
@@ -232,18 +243,23 @@ fail:
 
 static int write_labels(const state *self, const otimes_axis *about, hid_t id)
 {
-    if (about->length == 0)
+    if (about->length == 0) {
         return 0;
-    if (about->text)
+    }
+    if (about->text) {
         return H5Dwrite(id, self->text, H5S_ALL, H5S_ALL, H5P_DEFAULT, about->text) < 0 ? -1 : 0;
-    if (about->number)
+    }
+    if (about->number) {
         return H5Dwrite(id, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, about->number) < 0 ? -1
                                                                                                 : 0;
+    }
     int64_t *count = malloc((size_t)about->length * sizeof *count);
-    if (!count)
+    if (!count) {
         return -1;
-    for (int64_t i = 0; i < about->length; i++)
+    }
+    for (int64_t i = 0; i < about->length; i++) {
         count[i] = i;
+    }
     const herr_t rc = H5Dwrite(id, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, count);
     free(count);
     return rc < 0 ? -1 : 0;
@@ -258,12 +274,15 @@ static hid_t create_axis(const state *self, const otimes_axis *about, int number
     const hid_t properties = make_properties(NULL, NULL, &kind);
     hid_t id = H5Dcreate2(self->id, about->name, kind.file_type, space, H5P_DEFAULT, properties,
                           H5P_DEFAULT);
-    if (space >= 0)
+    if (space >= 0) {
         H5Sclose(space);
-    if (properties >= 0)
+    }
+    if (properties >= 0) {
         H5Pclose(properties);
-    if (id < 0)
+    }
+    if (id < 0) {
         return -1;
+    }
     if (H5DSset_scale(id, about->name) < 0 ||
         put(id, "_Netcdf4Dimid", H5T_STD_I32LE, H5T_NATIVE_INT, H5S_SCALAR, &number) < 0 ||
         put_text(self, id, "long_name", about->long_name) < 0 ||
@@ -276,17 +295,21 @@ static hid_t create_axis(const state *self, const otimes_axis *about, int number
 
 static int find_array(const state *self, const char *name)
 {
-    for (int i = 0; i < self->array_count; i++)
-        if (!strcmp(self->arrays[i].name, name))
+    for (int i = 0; i < self->array_count; i++) {
+        if (!strcmp(self->arrays[i].name, name)) {
             return i;
+        }
+    }
     return -1;
 }
 
 static int find_axis(const state *self, const char *name)
 {
-    for (int i = 0; i < self->axis_count; i++)
-        if (!strcmp(self->axes[i].name, name))
+    for (int i = 0; i < self->axis_count; i++) {
+        if (!strcmp(self->axes[i].name, name)) {
             return i;
+        }
+    }
     return -1;
 }
 
@@ -296,23 +319,27 @@ static int use_axis(state *self, const otimes_axis *about, int *index, otimes_er
     *index = find_axis(self, about->name);
     if (*index >= 0) {
         const int64_t known = self->axes[*index].length;
-        if (known != about->length)
+        if (known != about->length) {
             return fail(err, OTIMES_ERR_ARGUMENT,
                         "%s: axis %s: expected length %lld as before, got %lld", self->file.path,
                         about->name, (long long)known, (long long)about->length);
+        }
         return 0;
     }
-    if (about->length < 0 || find_array(self, about->name) >= 0)
+    if (about->length < 0 || find_array(self, about->name) >= 0) {
         return fail(err, OTIMES_ERR_ARGUMENT,
                     "%s: axis %s: expected a name of its own and a length, got length %lld",
                     self->file.path, about->name, (long long)about->length);
+    }
     axis *grown = realloc(self->axes, (size_t)(self->axis_count + 1) * sizeof *grown);
-    if (!grown)
+    if (!grown) {
         return fail_memory(err, self->file.path);
+    }
     self->axes = grown;
     char *name = strdup(about->name);
-    if (!name)
+    if (!name) {
         return fail_memory(err, self->file.path);
+    }
     const hid_t id = create_axis(self, about, self->axis_count);
     if (id < 0) {
         free(name);
@@ -331,22 +358,27 @@ static int announce_axis(otimes_sink *sink, const otimes_axis *about, otimes_err
 
 static int check_array(const state *self, const otimes_array *about, otimes_err *err)
 {
-    if (about->ndim < 0 || about->ndim > OTIMES_MAX_DIMS)
+    if (about->ndim < 0 || about->ndim > OTIMES_MAX_DIMS) {
         return fail(err, OTIMES_ERR_ARGUMENT, "%s: array %s: expected at most %d axes, got %d",
                     self->file.path, about->name, OTIMES_MAX_DIMS, about->ndim);
-    if (find_array(self, about->name) >= 0 || find_axis(self, about->name) >= 0)
+    }
+    if (find_array(self, about->name) >= 0 || find_axis(self, about->name) >= 0) {
         return fail(err, OTIMES_ERR_ARGUMENT, "%s: array %s: expected a new name, got one in use",
                     self->file.path, about->name);
+    }
     for (int i = 0; i < about->ndim; i++) {
-        if (!strcmp(about->name, about->axis[i]->name))
+        if (!strcmp(about->name, about->axis[i]->name)) {
             return fail(err, OTIMES_ERR_ARGUMENT,
                         "%s: array %s: expected a name of its own, got that of its axis",
                         self->file.path, about->name);
-        for (int j = 0; j < i; j++)
-            if (!strcmp(about->axis[i]->name, about->axis[j]->name))
+        }
+        for (int j = 0; j < i; j++) {
+            if (!strcmp(about->axis[i]->name, about->axis[j]->name)) {
                 return fail(err, OTIMES_ERR_ARGUMENT,
                             "%s: array %s: expected different axes, got %s twice", self->file.path,
                             about->name, about->axis[i]->name);
+            }
+        }
     }
     return 0;
 }
@@ -364,10 +396,12 @@ static hid_t create_array(const state *self, const otimes_array *about, const st
     const hid_t properties = make_properties(about, empty ? NULL : dim, kind);
     const hid_t id = H5Dcreate2(self->id, about->name, kind->file_type, space, H5P_DEFAULT,
                                 properties, H5P_DEFAULT);
-    if (space >= 0)
+    if (space >= 0) {
         H5Sclose(space);
-    if (properties >= 0)
+    }
+    if (properties >= 0) {
         H5Pclose(properties);
+    }
     return id;
 }
 
@@ -381,17 +415,22 @@ static int describe_array(const state *self, const otimes_array *about, const st
                  {"formula", about->formula},
                  {"orientation", about->orientation},
                  {"labels_of", about->labels_of}};
-    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
-        if (put_text(self, id, facts[i].name, facts[i].text) < 0)
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        if (put_text(self, id, facts[i].name, facts[i].text) < 0) {
             return -1;
+        }
+    }
     /* xarray turns integers with a _FillValue into floats, and ids must stay ids. */
     const char *undefined = H5Tget_class(kind->file_type) == H5T_FLOAT ? "_FillValue" : "undefined";
     if (kind->fill &&
-        put(id, undefined, kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0)
+        put(id, undefined, kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0) {
         return -1;
-    for (int i = 0; i < about->ndim; i++)
-        if (H5DSattach_scale(id, self->axes[axes[i]].id, (unsigned)i) < 0)
+    }
+    for (int i = 0; i < about->ndim; i++) {
+        if (H5DSattach_scale(id, self->axes[axes[i]].id, (unsigned)i) < 0) {
             return -1;
+        }
+    }
     return 0;
 }
 
@@ -401,17 +440,21 @@ static int declare(otimes_sink *sink, const otimes_array *about, int *id, otimes
     int axes[OTIMES_MAX_DIMS];
     const storage kind = storage_of(self, about->type);
     int rc = check_array(self, about, err);
-    for (int i = 0; !rc && i < about->ndim; i++)
+    for (int i = 0; !rc && i < about->ndim; i++) {
         rc = use_axis(self, about->axis[i], &axes[i], err);
-    if (rc)
+    }
+    if (rc) {
         return rc;
+    }
     array *grown = realloc(self->arrays, (size_t)(self->array_count + 1) * sizeof *grown);
-    if (!grown)
+    if (!grown) {
         return fail_memory(err, self->file.path);
+    }
     self->arrays = grown;
     char *name = strdup(about->name);
-    if (!name)
+    if (!name) {
         return fail_memory(err, self->file.path);
+    }
     const hid_t dataset = create_array(self, about, &kind);
     if (dataset < 0) {
         free(name);
@@ -430,8 +473,9 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
     const array *to = &self->arrays[id];
     hsize_t first[OTIMES_MAX_DIMS], extent[OTIMES_MAX_DIMS];
     for (int i = 0; i < to->ndim; i++) {
-        if (count[i] == 0)
+        if (count[i] == 0) {
             return 0;
+        }
         first[i] = (hsize_t)start[i];
         extent[i] = (hsize_t)count[i];
     }
@@ -440,15 +484,19 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
     const hid_t file = H5Dget_space(to->id);
     herr_t rc = memory < 0 || file < 0 ? -1 : 0;
     /* A block that leaves the array fails in H5Dwrite, which checks the selection. */
-    if (rc >= 0 && to->ndim)
+    if (rc >= 0 && to->ndim) {
         rc = H5Sselect_hyperslab(file, H5S_SELECT_SET, first, NULL, extent, NULL);
-    if (rc >= 0)
+    }
+    if (rc >= 0) {
         rc = H5Dwrite(to->id, to->memory_type, memory, file, H5P_DEFAULT, data);
+    }
     const int result = rc < 0 ? fail_h5(self, to->name, err) : 0;
-    if (memory >= 0)
+    if (memory >= 0) {
         H5Sclose(memory);
-    if (file >= 0)
+    }
+    if (file >= 0) {
         H5Sclose(file);
+    }
     return result;
 }
 
@@ -479,14 +527,17 @@ static int finish(otimes_sink *sink, otimes_err *err)
 {
     state *self = sink->state;
     const char *what;
-    if (close_all(self, &what) < 0)
+    if (close_all(self, &what) < 0) {
         return fail_h5(self, what, err);
-    if (H5Fflush(self->id, H5F_SCOPE_GLOBAL) < 0)
+    }
+    if (H5Fflush(self->id, H5F_SCOPE_GLOBAL) < 0) {
         return fail_h5(self, "cannot be flushed", err);
+    }
     const herr_t rc = H5Fclose(self->id);
     self->id = -1;
-    if (rc < 0)
+    if (rc < 0) {
         return fail_h5(self, "cannot be closed", err);
+    }
     return outfile_commit(&self->file, err);
 }
 
@@ -504,10 +555,12 @@ static int put_provenance(hid_t file)
     snprintf(text, sizeof text, "version=2,otimes=%s,hdf5=%s", otimes_version(), version);
     const hid_t type = H5Tcopy(H5T_C_S1);
     int rc = -1;
-    if (type >= 0 && H5Tset_size(type, strlen(text)) >= 0)
+    if (type >= 0 && H5Tset_size(type, strlen(text)) >= 0) {
         rc = put(file, "_NCProperties", type, type, H5S_SCALAR, text);
-    if (type >= 0)
+    }
+    if (type >= 0) {
         H5Tclose(type);
+    }
     return rc;
 }
 
@@ -521,12 +574,15 @@ static hid_t create_file(const char *name)
         H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0 &&
         H5Pset_link_creation_order(creation, order) >= 0 &&
         H5Pset_attr_creation_order(creation, order) >= 0 &&
-        H5Pset_attr_phase_change(creation, COMPACT_ATTRIBUTES, 0) >= 0)
+        H5Pset_attr_phase_change(creation, COMPACT_ATTRIBUTES, 0) >= 0) {
         id = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
-    if (access >= 0)
+    }
+    if (access >= 0) {
         H5Pclose(access);
-    if (creation >= 0)
+    }
+    if (creation >= 0) {
         H5Pclose(creation);
+    }
     return id;
 }
 
@@ -534,11 +590,13 @@ int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err)
 {
     /* At exit HDF5 would try once more to flush what it could not, and can hang in that. */
     H5dont_atexit();
-    if (H5open() < 0)
+    if (H5open() < 0) {
         return fail(err, OTIMES_ERR_IO, "%s: the HDF5 library does not start", path);
+    }
     state *self = calloc(1, sizeof *self);
-    if (!self)
+    if (!self) {
         return fail_memory(err, path);
+    }
     H5Eset_auto2(H5E_DEFAULT, remember_error, self);
     self->id = -1;
     self->text = make_text();
@@ -546,8 +604,9 @@ int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err)
     sink->ops = &ops;
     sink->state = self;
     int rc = outfile_begin(&self->file, path, 0, err);
-    if (rc)
+    if (rc) {
         goto fail;
+    }
     self->id = create_file(outfile_name(&self->file));
     if (self->text < 0 || self->half < 0 || self->id < 0 || put_provenance(self->id) < 0) {
         rc = fail_h5(self, "cannot be created", err);
@@ -563,20 +622,26 @@ void sink_h5_close(otimes_sink *sink)
 {
     state *self = sink->state;
     const char *what;
-    if (!self)
+    if (!self) {
         return;
+    }
     /* Failures no longer matter: either all was committed or all is thrown away. */
     (void)close_all(self, &what);
-    if (self->id >= 0)
+    if (self->id >= 0) {
         H5Fclose(self->id);
-    if (self->text >= 0)
+    }
+    if (self->text >= 0) {
         H5Tclose(self->text);
-    if (self->half >= 0)
+    }
+    if (self->half >= 0) {
         H5Tclose(self->half);
-    for (int i = 0; i < self->array_count; i++)
+    }
+    for (int i = 0; i < self->array_count; i++) {
         free(self->arrays[i].name);
-    for (int i = 0; i < self->axis_count; i++)
+    }
+    for (int i = 0; i < self->axis_count; i++) {
         free(self->axes[i].name);
+    }
     free(self->arrays);
     free(self->axes);
     outfile_end(&self->file);
@@ -588,8 +653,9 @@ void sink_h5_close(otimes_sink *sink)
 void sink_h5_version(char *text, size_t size)
 {
     unsigned major, minor, release;
-    if (H5get_libversion(&major, &minor, &release) < 0)
+    if (H5get_libversion(&major, &minor, &release) < 0) {
         snprintf(text, size, "unknown");
-    else
+    } else {
         snprintf(text, size, "%u.%u.%u", major, minor, release);
+    }
 }

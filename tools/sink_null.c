@@ -27,8 +27,9 @@ static int declare(otimes_sink *sink, const otimes_array *array, int *id, otimes
 {
     state *self = sink->state;
     shape *grown = realloc(self->arrays, (size_t)(self->count + 1) * sizeof *grown);
-    if (!grown)
+    if (!grown) {
         return fail_memory(err, array->name);
+    }
     self->arrays = grown;
     grown[self->count] = (shape){array->type, array->ndim};
     *id = self->count++;
@@ -42,15 +43,17 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
     const shape *array = &self->arrays[id];
     int64_t n = 1;
     (void)start, (void)err;
-    for (int i = 0; i < array->ndim; i++)
+    for (int i = 0; i < array->ndim; i++) {
         n *= count[i];
+    }
     if (array->type != OTIMES_TEXT) {
         self->bytes += n * (int64_t)otimes_type_size(array->type);
         return 0;
     }
     const char *const *text = data;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         self->bytes += text[i] ? (int64_t)strlen(text[i]) : 0;
+    }
     return 0;
 }
 
@@ -78,8 +81,9 @@ int64_t sink_null_bytes(const otimes_sink *sink)
 void sink_null_close(otimes_sink *sink)
 {
     state *self = sink->state;
-    if (self)
+    if (self) {
         free(self->arrays);
+    }
     free(self);
     sink->state = NULL;
 }

@@ -30,7 +30,7 @@ typedef struct state {
 /* Text in one field: what would end a field or a line, or move a cursor, is spelt out. */
 static void put_text(FILE *to, const char *text)
 {
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
         switch (*c) {
         case '\t':
             fputs("\\t", to);
@@ -45,31 +45,35 @@ static void put_text(FILE *to, const char *text)
             fputs("\\\\", to);
             break;
         default:
-            if (*c < 0x20 || *c == 0x7f)
+            if (*c < 0x20 || *c == 0x7f) {
                 fprintf(to, "\\x%02X", *c);
-            else
+            } else {
                 putc(*c, to);
+            }
         }
+    }
 }
 
 static void put_real(FILE *to, double value, int digits)
 {
-    if (isnan(value))
+    if (isnan(value)) {
         fputs("nan", to); /* printf may print its sign */
-    else
+    } else {
         fprintf(to, "%.*g", digits, value);
+    }
 }
 
 static double half_value(uint16_t bits)
 {
     const int exponent = bits >> 10 & 31, fraction = bits & 1023;
     double value;
-    if (exponent == 31)
+    if (exponent == 31) {
         value = fraction ? NAN : INFINITY;
-    else if (exponent)
+    } else if (exponent) {
         value = ldexp(1024 + fraction, exponent - 25);
-    else
+    } else {
         value = ldexp(fraction, -24);
+    }
     return bits >> 15 ? -value : value;
 }
 
@@ -99,9 +103,11 @@ static int attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err
 
 static const otimes_axis *find_axis(const state *self, const char *name)
 {
-    for (int i = 0; i < self->axis_count; i++)
-        if (!strcmp(self->axes[i].name, name))
+    for (int i = 0; i < self->axis_count; i++) {
+        if (!strcmp(self->axes[i].name, name)) {
             return &self->axes[i];
+        }
+    }
     return NULL;
 }
 
@@ -110,15 +116,17 @@ static int use_axis(state *self, const otimes_axis *about, int *index, otimes_er
     const otimes_axis *known = find_axis(self, about->name);
     if (known) {
         *index = (int)(known - self->axes);
-        if (known->length != about->length)
+        if (known->length != about->length) {
             return fail(err, OTIMES_ERR_ARGUMENT,
                         "%s: axis %s: expected length %" PRId64 " as before, got %" PRId64,
                         self->name, about->name, known->length, about->length);
+        }
         return 0;
     }
     otimes_axis *grown = realloc(self->axes, (size_t)(self->axis_count + 1) * sizeof *grown);
-    if (!grown)
+    if (!grown) {
         return fail_memory(err, self->name);
+    }
     self->axes = grown;
     *index = self->axis_count++;
     grown[*index] = *about;
@@ -135,16 +143,18 @@ static int declare(otimes_sink *sink, const otimes_array *about, int *id, otimes
 {
     state *self = sink->state;
     array *grown = realloc(self->arrays, (size_t)(self->array_count + 1) * sizeof *grown);
-    if (!grown)
+    if (!grown) {
         return fail_memory(err, self->name);
+    }
     self->arrays = grown;
     array *to = &grown[self->array_count];
     memset(to, 0, sizeof *to);
     to->about = *about;
     for (int i = 0; i < about->ndim; i++) {
         const int rc = use_axis(self, about->axis[i], &to->axis[i], err);
-        if (rc)
+        if (rc) {
             return rc;
+        }
     }
     *id = self->array_count++;
     return 0;
@@ -154,11 +164,13 @@ static void put_comment(const state *self, const array *from)
 {
     const otimes_array *about = &from->about;
     fprintf(self->to, "# %s: [", about->name);
-    for (int i = 0; i < about->ndim; i++)
+    for (int i = 0; i < about->ndim; i++) {
         fprintf(self->to, "%s%s", i ? ", " : "", self->axes[from->axis[i]].name);
+    }
     fprintf(self->to, "], units %s", about->units ? about->units : "1");
-    if (about->labels_of)
+    if (about->labels_of) {
         fprintf(self->to, ", index of %s", about->labels_of);
+    }
     if (about->long_name) {
         fputs(", ", self->to);
         put_text(self->to, about->long_name);
@@ -168,10 +180,11 @@ static void put_comment(const state *self, const array *from)
 
 static void put_label(const state *self, const otimes_axis *axis, int64_t index)
 {
-    if (axis->text)
+    if (axis->text) {
         put_text(self->to, axis->text[index] ? axis->text[index] : "");
-    else
+    } else {
         fprintf(self->to, "%" PRId64, axis->number ? axis->number[index] : index);
+    }
 }
 
 /* One more column for an index: what it points at; empty where that is unknown. */
@@ -179,15 +192,17 @@ static void put_pointed_at(const state *self, const char *axis_name, int64_t ind
 {
     const otimes_axis *axis = find_axis(self, axis_name);
     putc('\t', self->to);
-    if (axis && index >= 0 && index < axis->length)
+    if (axis && index >= 0 && index < axis->length) {
         put_label(self, axis, index);
+    }
 }
 
 static void put_integer(const state *self, const otimes_array *about, int64_t value)
 {
     fprintf(self->to, "%" PRId64, value);
-    if (about->labels_of)
+    if (about->labels_of) {
         put_pointed_at(self, about->labels_of, value);
+    }
 }
 
 static void put_value(const state *self, const otimes_array *about, const void *data, int64_t i)
@@ -223,11 +238,13 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
     array *from = &self->arrays[id];
     const int ndim = from->about.ndim;
     int64_t at[OTIMES_MAX_DIMS] = {0}, n = 1;
-    if (!from->begun)
+    if (!from->begun) {
         put_comment(self, from);
+    }
     from->begun = 1;
-    for (int i = 0; i < ndim; i++)
+    for (int i = 0; i < ndim; i++) {
         n *= count[i];
+    }
     for (int64_t i = 0; i < n; i++) {
         fputs(from->about.name, self->to);
         putc('\t', self->to);
@@ -237,10 +254,12 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
         }
         put_value(self, &from->about, data, i);
         putc('\n', self->to);
-        for (int d = ndim - 1; d >= 0 && ++at[d] == count[d]; d--)
+        for (int d = ndim - 1; d >= 0 && ++at[d] == count[d]; d--) {
             at[d] = 0;
-        if (ferror(self->to))
+        }
+        if (ferror(self->to)) {
             break;
+        }
     }
     return check_stream(self, err);
 }
@@ -248,8 +267,9 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
 static int finish(otimes_sink *sink, otimes_err *err)
 {
     state *self = sink->state;
-    if (self->to == stdout)
+    if (self->to == stdout) {
         return fflush(stdout) ? fail_errno(err, self->name, "cannot be written") : 0;
+    }
     const int failed = fclose(self->to);
     self->to = NULL;
     return failed ? fail_errno(err, self->name, "cannot be written")
@@ -266,19 +286,22 @@ int sink_tsv_open(otimes_sink *sink, const char *path, otimes_err *err)
 {
     int rc;
     state *self = calloc(1, sizeof *self);
-    if (!self)
+    if (!self) {
         return fail_memory(err, "output");
+    }
     sink->ops = &ops;
     sink->state = self;
     self->name = "standard output";
     self->to = stdout;
-    if (!path || !strcmp(path, "-"))
+    if (!path || !strcmp(path, "-")) {
         return 0;
+    }
     self->name = path;
     self->to = NULL;
     rc = outfile_begin(&self->file, path, 1, err);
-    if (rc)
+    if (rc) {
         goto fail;
+    }
     self->to = fopen(outfile_name(&self->file), "w");
     if (!self->to) {
         rc = fail_errno(err, path, "cannot be opened");
@@ -293,10 +316,12 @@ fail:
 void sink_tsv_close(otimes_sink *sink)
 {
     state *self = sink->state;
-    if (!self)
+    if (!self) {
         return;
-    if (self->to && self->to != stdout)
+    }
+    if (self->to && self->to != stdout) {
         fclose(self->to);
+    }
     outfile_end(&self->file);
     free(self->axes);
     free(self->arrays);

@@ -36,8 +36,9 @@ void stop_install(void)
         sigemptyset(&action.sa_mask);
         action.sa_handler = remember;
         action.sa_flags = SA_RESTART;
-        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN)
+        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN) {
             sigaction(signals[i], &action, NULL);
+        }
     }
 }
 

@@ -50,15 +50,15 @@ typedef struct bigram_job {
     const otimes_model_info *info;
     const otimes_bigram_settings *settings;
     otimes_unembed unembed;
-    const float *bias;     /* [columns] with exact; NULL: none */
-    float *chosen_bias;    /* owned: bias of the chosen columns */
+    const float *bias;  /* [columns] with exact; NULL: none */
+    float *chosen_bias; /* owned: bias of the chosen columns */
     int64_t row_count, column_count, top;
-    float *position;       /* [d_model] added to each row; NULL: none */
-    float *rows;           /* [TILE_ROWS, d_model] */
-    float *columns;        /* [BLOCK_COLUMNS, d_model] */
-    float *strips;         /* a worker's [STRIP_ROWS, BLOCK_COLUMNS]; with full [TILE_ROWS, ...] */
-    uint16_t *halves;      /* [TILE_ROWS, BLOCK_COLUMNS] with full=float16 */
-    row_state *states;     /* [TILE_ROWS] */
+    float *position;   /* [d_model] added to each row; NULL: none */
+    float *rows;       /* [TILE_ROWS, d_model] */
+    float *columns;    /* [BLOCK_COLUMNS, d_model] */
+    float *strips;     /* a worker's [STRIP_ROWS, BLOCK_COLUMNS]; with full [TILE_ROWS, ...] */
+    uint16_t *halves;  /* [TILE_ROWS, BLOCK_COLUMNS] with full=float16 */
+    row_state *states; /* [TILE_ROWS] */
     tile_results results;
     int64_t first_row, tile_rows, first_column, block_columns; /* at hand */
     void *memory[32];
@@ -98,10 +98,11 @@ static int check_settings(const bigram_job *job, otimes_err *err)
         return rc;
     }
     if (!s->exact || job->info->positions != OTIMES_POSITIONS_LEARNED) {
-        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "%s: position: expected exact logits and learned positions, got %s and %s",
-                           job->info->path, s->exact ? "exact" : "the bare product",
-                           otimes_positions_name(job->info->positions));
+        return otimes_fail(
+            err, OTIMES_ERR_UNSUPPORTED,
+            "%s: position: expected exact logits and learned positions, got %s and %s",
+            job->info->path, s->exact ? "exact" : "the bare product",
+            otimes_positions_name(job->info->positions));
     }
     if (s->position < 0 || s->position >= job->info->n_ctx) {
         return otimes_fail(err, OTIMES_ERR_ARGUMENT, "position: expected 0 to %lld, got %lld",
@@ -241,8 +242,8 @@ static int begin_row(void *context, int64_t i, int worker, otimes_err *err)
 static int begin_tile(bigram_job *job, otimes_err *err)
 {
     const int64_t d = job->info->d_model;
-    int rc = otimes_vocab_rows(job->model, NULL, job->settings->rows, job->first_row, job->tile_rows,
-                               job->rows, err);
+    int rc = otimes_vocab_rows(job->model, NULL, job->settings->rows, job->first_row,
+                               job->tile_rows, job->rows, err);
     for (int64_t i = 0; rc == OTIMES_OK && job->position && i < job->tile_rows; i++) {
         for (int64_t j = 0; j < d; j++) {
             job->rows[i * d + j] += job->position[j];
@@ -278,8 +279,7 @@ static int run_strip(void *context, int64_t strip, int worker, otimes_err *err)
     const bigram_job *job = context;
     const int64_t d = job->info->d_model, columns = job->block_columns;
     const int64_t first = strip * STRIP_ROWS;
-    const int64_t rows =
-        job->tile_rows - first < STRIP_ROWS ? job->tile_rows - first : STRIP_ROWS;
+    const int64_t rows = job->tile_rows - first < STRIP_ROWS ? job->tile_rows - first : STRIP_ROWS;
     const bool full = job->settings->full != OTIMES_BIGRAM_FULL_NONE;
     float *product =
         full ? job->strips + first * columns : job->strips + worker * STRIP_ROWS * BLOCK_COLUMNS;
@@ -346,8 +346,7 @@ typedef struct bigram_writer {
 static int declare_outputs(const bigram_job *job, bigram_writer *w, otimes_sink *sink,
                            otimes_err *err)
 {
-    const char *formula =
-        job->settings->exact ? "LN_f(W_E (+ W_pos)) W_U + b_U" : "W_E W_U";
+    const char *formula = job->settings->exact ? "LN_f(W_E (+ W_pos)) W_U + b_U" : "W_E W_U";
     const struct {
         const char *name, *long_name;
         otimes_type type;
@@ -491,16 +490,15 @@ static int run_tile(bigram_job *job, const bigram_writer *w, otimes_sink *sink, 
         rc = otimes_vocab_rows(job->model, &job->unembed, job->settings->columns, c,
                                job->block_columns, job->columns, err);
         if (rc == OTIMES_OK) {
-            rc = otimes_par_for((job->tile_rows + STRIP_ROWS - 1) / STRIP_ROWS,
-                                job->model->threads, run_strip, job, err);
+            rc = otimes_par_for((job->tile_rows + STRIP_ROWS - 1) / STRIP_ROWS, job->model->threads,
+                                run_strip, job, err);
         }
         if (rc == OTIMES_OK && job->settings->full != OTIMES_BIGRAM_FULL_NONE) {
             rc = write_block(job, w, sink, err);
         }
         if (rc == OTIMES_OK) {
             rc = otimes_sink_progress(
-                sink,
-                (double)job->first_row + (double)job->tile_rows * (double)c / (double)total,
+                sink, (double)job->first_row + (double)job->tile_rows * (double)c / (double)total,
                 (double)job->row_count, err);
         }
     }

@@ -9,8 +9,8 @@
 #include "run/circuit.h"
 #include "run/spectrum.h"
 
-/* A matrix W of the head seen from the residual stream, from the vocabulary and from positions; those
- * not asked for stay empty. */
+/* A matrix W of the head seen from the residual stream, from the vocabulary and from positions;
+ * those not asked for stay empty. */
 typedef struct views {
     otimes_side plain, full, position, bias;
     otimes_side cross; /* M W_V: only for eigenvalues of full OV */
@@ -25,7 +25,8 @@ static void free_views(views *v)
     otimes_side_free(&v->cross);
 }
 
-/* Completes a set of views whose plain side is there: root is what the full circuit has on this end. */
+/* Completes a set of views whose plain side is there: root is what the full circuit has on this
+ * end. */
 static int make_views(const heads_job *job, views *v, const double *root, int64_t root_rank,
                       bool with_positions, otimes_err *err)
 {
@@ -57,7 +58,8 @@ bool otimes_heads_has_eigenvalues(const heads_job *job, heads_circuit circuit)
            (circuit != HEADS_FULL_OV || job->info->d_vocab == job->info->d_vocab_out);
 }
 
-/* The full list for one circuit of the head at place `at`; inner_of has the circuit's eigenvalues. */
+/* The full list for one circuit of the head at place `at`; inner_of has the circuit's eigenvalues.
+ */
 static int measure(heads_job *job, heads_circuit circuit, int64_t at, otimes_factored m,
                    otimes_factored inner_of, double scale, otimes_err *err)
 {
@@ -270,8 +272,8 @@ static int make_shared(const heads_job *job, const otimes_layer *layer, int64_t 
     return rc;
 }
 
-int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at,
-                       int64_t kv_head, otimes_err *err)
+int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at, int64_t kv_head,
+                       otimes_err *err)
 {
     const int64_t group = job->info->n_heads / job->info->n_kv_heads;
     views value = {0}, key = {0};

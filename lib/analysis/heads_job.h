@@ -13,7 +13,13 @@
 #include "run/vocab.h"
 
 /* The four circuits of a head that get the full list of quantities. */
-typedef enum heads_circuit { HEADS_OV, HEADS_QK, HEADS_FULL_OV, HEADS_FULL_QK, HEADS_CIRCUITS } heads_circuit;
+typedef enum heads_circuit {
+    HEADS_OV,
+    HEADS_QK,
+    HEADS_FULL_OV,
+    HEADS_FULL_QK,
+    HEADS_CIRCUITS
+} heads_circuit;
 
 /* Quantities of a circuit for the chosen heads of one layer; d_head entries a head where there is a
  * component axis. Pointers are NULL where a quantity is not computed. */
@@ -23,8 +29,13 @@ typedef struct heads_quantities {
 } heads_quantities;
 
 /* Blocks of QK over (embedding; positions). */
-enum { HEADS_TOKEN_TOKEN, HEADS_TOKEN_POSITION, HEADS_POSITION_TOKEN, HEADS_POSITION_POSITION,
-       HEADS_BLOCKS };
+enum {
+    HEADS_TOKEN_TOKEN,
+    HEADS_TOKEN_POSITION,
+    HEADS_POSITION_TOKEN,
+    HEADS_POSITION_POSITION,
+    HEADS_BLOCKS
+};
 
 /* The four sets of directions read in vocabulary. */
 enum { HEADS_OV_READ, HEADS_OV_WRITE, HEADS_QK_QUERY, HEADS_QK_KEY, HEADS_DIRECTIONS };
@@ -59,8 +70,8 @@ bool otimes_heads_has_eigenvalues(const heads_job *job, heads_circuit circuit);
 
 /* All quantities of the query heads that share key/value head kv_head of a loaded layer, into the
  * job's results; layer_at counts into job->layers. */
-int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at,
-                       int64_t kv_head, otimes_err *err);
+int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at, int64_t kv_head,
+                       otimes_err *err);
 
 /* The tokens at both ends of one set of directions, [layer, head, component, 2, top]. */
 int otimes_heads_read(const heads_job *job, int set, float *value, int32_t *id, otimes_err *err);

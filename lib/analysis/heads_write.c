@@ -25,11 +25,11 @@ static const struct {
      offsetof(heads_quantities, effective_rank), false, false},
     {"eigenvalues_real", "real parts of the non-zero eigenvalues (by falling modulus)", "eig(B A)",
      offsetof(heads_quantities, eigenvalues_real), true, true},
-    {"eigenvalues_imag", "imaginary parts of the non-zero eigenvalues (by falling modulus)", "eig(B A)",
-     offsetof(heads_quantities, eigenvalues_imag), true, true},
+    {"eigenvalues_imag", "imaginary parts of the non-zero eigenvalues (by falling modulus)",
+     "eig(B A)", offsetof(heads_quantities, eigenvalues_imag), true, true},
     {"trace", "trace", "sum lambda", offsetof(heads_quantities, trace), false, true},
-    {"positivity", "sum of eigenvalues over sum of their moduli (positivity)", "Re(sum lambda) / sum |lambda|",
-     offsetof(heads_quantities, positivity), false, true},
+    {"positivity", "sum of eigenvalues over sum of their moduli (positivity)",
+     "Re(sum lambda) / sum |lambda|", offsetof(heads_quantities, positivity), false, true},
 };
 
 enum { QUANTITIES = sizeof quantity_list / sizeof quantity_list[0] };
@@ -178,15 +178,17 @@ static int declare_variants(heads_writer *w, otimes_err *err)
                 err);
     }
     for (int b = 0; job->positions && b < HEADS_BLOCKS; b++) {
-        declare(w, block_names[b], OTIMES_F64, "Frobenius norm of a block of QK over tokens and positions",
-                block_formulas[b], qk, NULL, NULL, job->block[b], &rc, err);
+        declare(w, block_names[b], OTIMES_F64,
+                "Frobenius norm of a block of QK over tokens and positions", block_formulas[b], qk,
+                NULL, NULL, job->block[b], &rc, err);
     }
     return rc;
 }
 
 static int declare_directions(heads_writer *w, otimes_err *err)
 {
-    static const char ends[] = "M = sum sigma u v^T; end = sign of the product, rank = from the extreme";
+    static const char ends[] =
+        "M = sum sigma u v^T; end = sign of the product, rank = from the extreme";
     const otimes_axis *const more[4] = {&w->top_component, &w->end, &w->rank};
     int rc = OTIMES_OK;
     for (int i = 0; w->job->components > 0 && i < HEADS_DIRECTIONS; i++) {
@@ -467,8 +469,8 @@ int otimes_heads_write_directions(heads_writer *w, otimes_err *err)
                                   job->layer_count, id, err);
         }
         if (rc == OTIMES_OK) {
-            rc = otimes_sink_slab(w->sink, &w->direction_value[i]->array,
-                                  w->direction_value[i]->id, 0, job->layer_count, value, err);
+            rc = otimes_sink_slab(w->sink, &w->direction_value[i]->array, w->direction_value[i]->id,
+                                  0, job->layer_count, value, err);
         }
     }
     otimes_free(value);

@@ -14,7 +14,8 @@ void otimes_info_settings_default(otimes_info_settings *settings)
     *settings = (otimes_info_settings){{0}};
 }
 
-/* Elements of each part, each weight once: fused pieces and a tied end count where they first are. */
+/* Elements of each part, each weight once: fused pieces and a tied end count where they first are.
+ */
 static void count_parameters(const otimes_model *model, int64_t count[OTIMES_MODEL_PART_COUNT])
 {
     for (int part = 0; part < OTIMES_MODEL_PART_COUNT; part++) {

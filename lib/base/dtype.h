@@ -40,9 +40,9 @@ bool otimes_dtype_is_weight(otimes_dtype dtype);
  * nearest. source need not be aligned. */
 void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, float *out);
 
-/* Reads a matrix out[i * columns + j] = source[offset + i * row_stride + j * column_stride], strides
- * and offset in elements, in blocks, so that transposed layouts cost a pass over memory and not a
- * cache miss an element. */
+/* Reads a matrix out[i * columns + j] = source[offset + i * row_stride + j * column_stride],
+ * strides and offset in elements, in blocks, so that transposed layouts cost a pass over memory and
+ * not a cache miss an element. */
 void otimes_dtype_gather(otimes_dtype dtype, const void *source, int64_t offset, int64_t rows,
                          int64_t columns, int64_t row_stride, int64_t column_stride, float *out);
 

@@ -9,8 +9,8 @@ const char *otimes_strerror(int code)
     switch (code) {
     case OTIMES_OK:
         return "no error";
-#define ERROR_TEXT(name, value, text)                                                              \
-    case OTIMES_ERR_##name:                                                                        \
+#define ERROR_TEXT(name, value, text) \
+    case OTIMES_ERR_##name:           \
         return text;
         OTIMES_ERRORS(ERROR_TEXT)
 #undef ERROR_TEXT

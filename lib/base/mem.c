@@ -3,7 +3,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 bool otimes_mul_i64(int64_t a, int64_t b, int64_t *product)
@@ -12,29 +11,6 @@ bool otimes_mul_i64(int64_t a, int64_t b, int64_t *product)
         return false;
     }
     return !__builtin_mul_overflow(a, b, product);
-}
-
-void *otimes_alloc(int64_t count, size_t size)
-{
-    int64_t bytes;
-    if (!otimes_mul_i64(count, (int64_t)size, &bytes)) {
-        return NULL;
-    }
-    return calloc(1, bytes ? (size_t)bytes : 1);
-}
-
-void *otimes_realloc(void *block, int64_t count, size_t size)
-{
-    int64_t bytes;
-    if (!otimes_mul_i64(count, (int64_t)size, &bytes)) {
-        return NULL;
-    }
-    return realloc(block, bytes ? (size_t)bytes : 1);
-}
-
-void otimes_free(void *block)
-{
-    free(block);
 }
 
 char *otimes_strndup(const char *text, size_t length)

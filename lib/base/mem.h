@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The one place that asks the system for memory. Sizes are products of counts and are checked.
+ * Memory. Sizes are products of counts and are checked; alloc.c alone asks the system.
  */
 #ifndef OTIMES_BASE_MEM_H
 #define OTIMES_BASE_MEM_H
@@ -28,12 +28,12 @@ char *otimes_strndup(const char *text, size_t length);
 
 /* Memory for `count` items of what *ptr points to, or a filled err: the form every caller uses.
  *     int rc = OTIMES_NEW(&rows, n, err);  */
-#define OTIMES_NEW(ptr, count, err)                                                                \
+#define OTIMES_NEW(ptr, count, err) \
     otimes_new_((void **)(ptr), (count), sizeof **(ptr), #ptr, (err))
 int otimes_new_(void **ptr, int64_t count, size_t size, const char *what, otimes_err *err);
 
 /* Makes room for one more item in an owned array of *capacity items that holds count. */
-#define OTIMES_GROW(ptr, count, capacity, err)                                                     \
+#define OTIMES_GROW(ptr, count, capacity, err) \
     otimes_grow_((void **)(ptr), (count), (capacity), sizeof **(ptr), (err))
 int otimes_grow_(void **ptr, int64_t count, int64_t *capacity, size_t size, otimes_err *err);
 

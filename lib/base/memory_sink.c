@@ -196,7 +196,7 @@ static int memory_write(otimes_sink *sink, int id, const int64_t *start, const i
     const int64_t run = ndim > 0 ? count[ndim - 1] : 1;
     int64_t runs = 1;
     for (int i = 0; i < ndim; i++) {
-        if (start[i] < 0 || count[i] < 0 || start[i] + count[i] > kept->axis[i].length) {
+        if (start[i] < 0 || count[i] < 0 || start[i] > kept->axis[i].length - count[i]) {
             return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: block outside axis %s",
                                kept->array.name, kept->axis[i].name);
         }

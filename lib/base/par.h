@@ -14,8 +14,7 @@ typedef int (*otimes_par_item)(void *context, int64_t item, int worker, otimes_e
 /* Runs item 0 .. count-1 on `threads` threads (0: otimes_threads_available()). Items are handed out
  * one by one, so results must not depend on which worker runs what. When items fail, the rest is
  * skipped and the error of the failing item with the lowest index is returned. */
-int otimes_par_for(int64_t count, int threads, otimes_par_item run, void *context,
-                   otimes_err *err);
+int otimes_par_for(int64_t count, int threads, otimes_par_item run, void *context, otimes_err *err);
 
 /* How many workers otimes_par_for uses for that many items. */
 int otimes_par_workers(int64_t count, int threads);

@@ -30,8 +30,9 @@ int otimes_parse_i64(const char *text, const char *what, int64_t low, int64_t hi
     const char *end;
     int64_t parsed;
     if (!text || !read_i64(text, &end, &parsed) || *end != '\0' || parsed < low || parsed > high) {
-        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected an integer from %lld to %lld, got '%s'",
-                           what, (long long)low, (long long)high, text ? text : "");
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                           "%s: expected an integer from %lld to %lld, got '%s'", what,
+                           (long long)low, (long long)high, text ? text : "");
     }
     *value = parsed;
     return OTIMES_OK;
@@ -47,8 +48,8 @@ static bool read_range(const char **text, int64_t *first, int64_t *last)
     return **text != '-' || (read_i64(*text + 1, text, last) && *last >= *first);
 }
 
-int otimes_parse_indices(const char *text, const char *what, int64_t limit,
-                         otimes_index_list *list, otimes_err *err)
+int otimes_parse_indices(const char *text, const char *what, int64_t limit, otimes_index_list *list,
+                         otimes_err *err)
 {
     *list = (otimes_index_list){0};
     unsigned char *chosen = NULL;
@@ -59,8 +60,8 @@ int otimes_parse_indices(const char *text, const char *what, int64_t limit,
     for (const char *rest = text; rest;) {
         int64_t first, last;
         if (!read_range(&rest, &first, &last) || (*rest != '\0' && *rest != ',')) {
-            rc = otimes_fail(err, OTIMES_ERR_ARGUMENT,
-                             "%s: expected indices like 0,3-5, got '%s'", what, text);
+            rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected indices like 0,3-5, got '%s'",
+                             what, text);
             goto done;
         }
         if (last >= limit) {

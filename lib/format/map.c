@@ -11,7 +11,8 @@
 int otimes_map_open(otimes_map *map, const char *path, otimes_err *err)
 {
     *map = (otimes_map){0};
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a pipe without a writer is told apart below instead of waited for. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return otimes_fail(err, OTIMES_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     }

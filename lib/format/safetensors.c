@@ -115,15 +115,16 @@ static int read_tensor(const json_t *description, otimes_entry *entry, extent *w
                            entry->name);
     }
     if (where->end > data_bytes) {
-        return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: %s: data_offsets: expected at most %lld, got %lld (file truncated?)",
-                           path, entry->name, (long long)data_bytes, (long long)where->end);
+        return otimes_fail(
+            err, OTIMES_ERR_FORMAT,
+            "%s: %s: data_offsets: expected at most %lld, got %lld (file truncated?)", path,
+            entry->name, (long long)data_bytes, (long long)where->end);
     }
     if (where->end - where->begin != bytes) {
-        return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: %s: data_offsets: expected %lld bytes for dtype and shape, got %lld",
-                           path, entry->name, (long long)bytes,
-                           (long long)(where->end - where->begin));
+        return otimes_fail(
+            err, OTIMES_ERR_FORMAT,
+            "%s: %s: data_offsets: expected %lld bytes for dtype and shape, got %lld", path,
+            entry->name, (long long)bytes, (long long)(where->end - where->begin));
     }
     entry->data = data + where->begin;
     entry->bytes = bytes;
@@ -137,7 +138,8 @@ static int add_aliases(otimes_store *store, const json_t *header, otimes_err *er
 {
     const char *alias;
     json_t *value;
-    json_object_foreach (json_object_get(header, "__metadata__"), alias, value) {
+    json_object_foreach(json_object_get(header, "__metadata__"), alias, value)
+    {
         const char *target = json_string_value(value);
         if (!target || json_object_get(header, alias) || !json_object_get(header, target)) {
             continue;
@@ -167,7 +169,8 @@ static int add_tensors(otimes_store *store, const otimes_file *file, json_t *hea
     int rc = OTIMES_NEW(&extents, (int64_t)json_object_size(header), err);
     const char *name;
     json_t *description;
-    json_object_foreach (header, name, description) {
+    json_object_foreach(header, name, description)
+    {
         if (rc != OTIMES_OK) {
             break;
         }
@@ -197,10 +200,9 @@ int otimes_safetensors_add(otimes_store *store, const otimes_file *file, otimes_
     const int64_t rest = file->map.bytes - 8;
     const int64_t length = rest >= 0 ? header_length(&file->map) : 0;
     if (rest < 0 || length > rest || length > HEADER_LIMIT) {
-        return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: header length: expected at most %lld bytes, got %lld", file->path,
-                           (long long)(rest < HEADER_LIMIT ? rest : HEADER_LIMIT),
-                           (long long)length);
+        return otimes_fail(
+            err, OTIMES_ERR_FORMAT, "%s: header length: expected at most %lld bytes, got %lld",
+            file->path, (long long)(rest < HEADER_LIMIT ? rest : HEADER_LIMIT), (long long)length);
     }
     json_t *header;
     int rc = otimes_json_parse(&header, file->map.data + 8, length, file->path, err);

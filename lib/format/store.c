@@ -47,7 +47,9 @@ static int by_name(const void *a, const void *b)
 
 static int settle(otimes_store *store, otimes_err *err)
 {
-    qsort(store->entries, (size_t)store->entry_count, sizeof *store->entries, by_name);
+    if (store->entry_count > 0) { /* qsort takes no NULL */
+        qsort(store->entries, (size_t)store->entry_count, sizeof *store->entries, by_name);
+    }
     for (int64_t i = 1; i < store->entry_count; i++) {
         if (strcmp(store->entries[i - 1].name, store->entries[i].name) == 0) {
             return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: tensor %s is there more than once",
@@ -60,9 +62,9 @@ static int settle(otimes_store *store, otimes_err *err)
 const otimes_entry *otimes_store_find(const otimes_store *store, const char *name)
 {
     const otimes_entry key = {.name = (char *)name};
-    return store->entry_count ? bsearch(&key, store->entries, (size_t)store->entry_count,
-                                        sizeof key, by_name)
-                              : NULL;
+    return store->entry_count
+               ? bsearch(&key, store->entries, (size_t)store->entry_count, sizeof key, by_name)
+               : NULL;
 }
 
 /* Maps one more file, takes over `path`, and adds its tensors by the loader that knows it. */
@@ -99,10 +101,11 @@ static int check_weight_map(const otimes_store *store, const json_t *weight_map,
 {
     const char *tensor;
     json_t *shard;
-    json_object_foreach ((json_t *)weight_map, tensor, shard) {
+    json_object_foreach((json_t *)weight_map, tensor, shard)
+    {
         if (!otimes_store_find(store, tensor)) {
-            return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: weight_map: %s is in none of the shards",
-                               index_path, tensor);
+            return otimes_fail(err, OTIMES_ERR_FORMAT,
+                               "%s: weight_map: %s is in none of the shards", index_path, tensor);
         }
     }
     return OTIMES_OK;
@@ -117,7 +120,8 @@ static int open_shards(otimes_store *store, const char *index_path, otimes_err *
     }
     json_t *weight_map = json_object_get(index, "weight_map");
     if (json_object_size(weight_map) == 0) {
-        rc = otimes_fail(err, OTIMES_ERR_FORMAT, "%s: expected a weight_map of tensors", index_path);
+        rc =
+            otimes_fail(err, OTIMES_ERR_FORMAT, "%s: expected a weight_map of tensors", index_path);
         goto done;
     }
     seen = json_object();
@@ -125,7 +129,8 @@ static int open_shards(otimes_store *store, const char *index_path, otimes_err *
               : otimes_fail(err, OTIMES_ERR_MEMORY, "%s: out of memory", index_path);
     const char *tensor;
     json_t *shard;
-    json_object_foreach (weight_map, tensor, shard) {
+    json_object_foreach(weight_map, tensor, shard)
+    {
         const char *name = json_string_value(shard);
         if (rc != OTIMES_OK) {
             break;
@@ -182,12 +187,12 @@ static int open_directory(otimes_store *store, const char *path, otimes_err *err
     if (!index) {
         return OTIMES_ERR_MEMORY;
     }
-    const int rc = stat(index, &st) == 0
-                       ? open_shards(store, index, err)
-                       : otimes_fail(err, OTIMES_ERR_IO,
-                                     "%s: no model in this folder: expected " SINGLE_NAME
-                                     " or " INDEX_NAME,
-                                     path);
+    const int rc =
+        stat(index, &st) == 0
+            ? open_shards(store, index, err)
+            : otimes_fail(err, OTIMES_ERR_IO,
+                          "%s: no model in this folder: expected " SINGLE_NAME " or " INDEX_NAME,
+                          path);
     otimes_free(index);
     return rc;
 }
@@ -195,8 +200,8 @@ static int open_directory(otimes_store *store, const char *path, otimes_err *err
 static int open_file(otimes_store *store, const char *path, otimes_err *err)
 {
     const char *slash = strrchr(path, '/');
-    store->directory =
-        slash ? otimes_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : otimes_strdup(".");
+    store->directory = slash ? otimes_strndup(path, slash == path ? 1 : (size_t)(slash - path))
+                             : otimes_strdup(".");
     char *copy = store->directory ? otimes_strdup(path) : NULL;
     if (!copy) {
         return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
@@ -211,8 +216,8 @@ int otimes_store_open(otimes_store *store, const char *path, otimes_err *err)
     if (stat(path, &st) != 0) {
         return otimes_fail(err, OTIMES_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     }
-    const int rc = S_ISDIR(st.st_mode) ? open_directory(store, path, err)
-                                       : open_file(store, path, err);
+    const int rc =
+        S_ISDIR(st.st_mode) ? open_directory(store, path, err) : open_file(store, path, err);
     if (rc != OTIMES_OK) {
         otimes_store_close(store);
     }

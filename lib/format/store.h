@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A checkpoint as named tensors in mapped files, whatever format they came in. Loaders fill a store;
- * the floors above know nothing else of files.
+ * A checkpoint as named tensors in mapped files, whatever format they came in. Loaders fill a
+ * store; the floors above know nothing else of files.
  */
 #ifndef OTIMES_FORMAT_STORE_H
 #define OTIMES_FORMAT_STORE_H

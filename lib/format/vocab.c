@@ -12,8 +12,8 @@
 
 enum { LONGEST_CHARACTER = 4 };
 
-/* Length of the well-formed UTF-8 character at the start of text, or 0 (RFC 3629: no overlong forms,
- * no surrogates, nothing beyond U+10FFFF; NUL is no label character either). */
+/* Length of the well-formed UTF-8 character at the start of text, or 0 (RFC 3629: no overlong
+ * forms, no surrogates, nothing beyond U+10FFFF; NUL is no label character either). */
 static int character_length(const unsigned char *text, int64_t length)
 {
     static const struct {
@@ -28,9 +28,8 @@ static int character_length(const unsigned char *text, int64_t length)
         if (text[0] < forms[i].first_low || text[0] > forms[i].first_high) {
             continue;
         }
-        if (forms[i].length > length ||
-            (forms[i].length > 1 &&
-             (text[1] < forms[i].second_low || text[1] > forms[i].second_high))) {
+        if (forms[i].length > length || (forms[i].length > 1 && (text[1] < forms[i].second_low ||
+                                                                 text[1] > forms[i].second_high))) {
             return 0;
         }
         for (int j = 2; j < forms[i].length; j++) {
@@ -177,7 +176,8 @@ static int set_all(otimes_vocab *vocab, const json_t *tokens, coding how, const 
     json_t *item;
     size_t index;
     int rc = OTIMES_OK;
-    json_object_foreach ((json_t *)tokens, token, item) {
+    json_object_foreach((json_t *)tokens, token, item)
+    {
         if (!json_is_integer(item)) {
             return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: vocab: %s: expected an integer id",
                                path, token);
@@ -187,11 +187,12 @@ static int set_all(otimes_vocab *vocab, const json_t *tokens, coding how, const 
             return rc;
         }
     }
-    json_array_foreach (tokens, index, item) {
+    json_array_foreach(tokens, index, item)
+    {
         token = json_string_value(json_array_get(item, 0));
         if (!token) {
-            return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: vocab: entry %zu: expected [text, score]",
-                               path, index);
+            return otimes_fail(err, OTIMES_ERR_FORMAT,
+                               "%s: vocab: entry %zu: expected [text, score]", path, index);
         }
         rc = set_text(vocab, (int64_t)index, token, how, err);
         if (rc != OTIMES_OK) {
@@ -212,7 +213,8 @@ static bool has_step(const json_t *step, const char *type)
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         size_t index;
         json_t *inner;
-        json_array_foreach (json_object_get(step, lists[i]), index, inner) {
+        json_array_foreach(json_object_get(step, lists[i]), index, inner)
+        {
             own = json_string_value(json_object_get(inner, "type"));
             if (own && strcmp(own, type) == 0) {
                 return true;
@@ -234,7 +236,8 @@ static int read_tokenizer(otimes_vocab *vocab, const json_t *root, const char *p
     int rc = set_all(vocab, tokens, byte_level ? CODING_BYTE_LEVEL : CODING_METASPACE, path, err);
     size_t index;
     json_t *added;
-    json_array_foreach (json_object_get(root, "added_tokens"), index, added) {
+    json_array_foreach(json_object_get(root, "added_tokens"), index, added)
+    {
         const json_t *id = json_object_get(added, "id");
         const char *content = json_string_value(json_object_get(added, "content"));
         if (rc != OTIMES_OK) {
@@ -281,7 +284,8 @@ int otimes_vocab_load(otimes_vocab *vocab, const char *directory, int64_t count,
             return OTIMES_ERR_MEMORY;
         }
         const bool there = access(path, F_OK) == 0;
-        const int rc = there ? load_file(vocab, path, files[i].is_tokenizer, count, err) : OTIMES_OK;
+        const int rc =
+            there ? load_file(vocab, path, files[i].is_tokenizer, count, err) : OTIMES_OK;
         otimes_free(path);
         if (there) {
             if (rc != OTIMES_OK) {
@@ -293,8 +297,8 @@ int otimes_vocab_load(otimes_vocab *vocab, const char *directory, int64_t count,
     return OTIMES_OK;
 }
 
-int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t count,
-                           const char *name, otimes_err *err)
+int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t count, const char *name,
+                           otimes_err *err)
 {
     *vocab = (otimes_vocab){0};
     if (!list) {
@@ -303,7 +307,8 @@ int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t coun
     size_t index;
     json_t *item;
     int rc = begin(vocab, count, err);
-    json_array_foreach (list, index, item) {
+    json_array_foreach(list, index, item)
+    {
         if (rc != OTIMES_OK) {
             break;
         }

@@ -21,8 +21,8 @@ typedef struct otimes_vocab {
 int otimes_vocab_load(otimes_vocab *vocab, const char *directory, int64_t count, otimes_err *err);
 
 /* From a JSON array of strings; `name` says where it stands. Empty when list is NULL. */
-int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t count,
-                           const char *name, otimes_err *err);
+int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t count, const char *name,
+                           otimes_err *err);
 
 /* Accepts zeroed. */
 void otimes_vocab_free(otimes_vocab *vocab);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define WEIGHT(slot, name, layout, need) {OTIMES_SLOT_##slot, name, layout, OTIMES_NEED_##need, 0}
-#define PIECE(slot, name, layout, need, piece)                                                     \
+#define PIECE(slot, name, layout, need, piece) \
     {OTIMES_SLOT_##slot, name, layout, OTIMES_NEED_##need, piece}
 #define END_OF_TENSORS {OTIMES_SLOT_COUNT, NULL, NULL, OTIMES_NEED_ALWAYS, 0}
 #define END_OF_CONFIG {0, NULL, 0}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The architecture table: all that is known of how each family names and lays out its weights. A row
- * is data. Nothing above this file asks which architecture a model has.
+ * The architecture table: all that is known of how each family names and lays out its weights. A
+ * row is data. Nothing above this file asks which architecture a model has.
  */
 #ifndef OTIMES_MODEL_ARCH_H
 #define OTIMES_MODEL_ARCH_H
@@ -11,14 +11,14 @@
 #include <otimes/model.h>
 
 /* Dimensions, and the letter that stands for each in layouts. */
-#define OTIMES_DIMS(X)                                                                             \
-    X(D_MODEL, 'd')                                                                                \
-    X(N_HEADS, 'h')                                                                                \
-    X(N_KV_HEADS, 'k')                                                                             \
-    X(D_HEAD, 'e')                                                                                 \
-    X(D_MLP, 'm')                                                                                  \
-    X(D_VOCAB, 'v')                                                                                \
-    X(D_VOCAB_OUT, 'u')                                                                            \
+#define OTIMES_DIMS(X)  \
+    X(D_MODEL, 'd')     \
+    X(N_HEADS, 'h')     \
+    X(N_KV_HEADS, 'k')  \
+    X(D_HEAD, 'e')      \
+    X(D_MLP, 'm')       \
+    X(D_VOCAB, 'v')     \
+    X(D_VOCAB_OUT, 'u') \
     X(N_CTX, 'c')
 
 typedef enum otimes_dim {
@@ -31,30 +31,30 @@ typedef enum otimes_dim {
 /* Canonical weights: name, TransformerLens' name within the model or block, canonical layout, part
  * of the model for `info`. W_U is listed transposed, as rows of d_model, since it is read by output
  * token. The order matters only in that those of a layer follow those of the model. */
-#define OTIMES_SLOTS(X)                                                                            \
-    X(W_E, "W_E", "v d", EMBEDDING)                                                                \
-    X(W_POS, "W_pos", "c d", POSITIONS)                                                            \
-    X(LNF_W, "ln_final.w", "d", NORMS)                                                             \
-    X(LNF_B, "ln_final.b", "d", NORMS)                                                             \
-    X(W_U, "W_U", "u d", UNEMBEDDING)                                                              \
-    X(B_U, "b_U", "u", UNEMBEDDING)                                                                \
-    X(LN1_W, "ln1.w", "d", NORMS)                                                                  \
-    X(LN1_B, "ln1.b", "d", NORMS)                                                                  \
-    X(W_Q, "W_Q", "h d e", ATTENTION)                                                              \
-    X(W_K, "W_K", "k d e", ATTENTION)                                                              \
-    X(W_V, "W_V", "k d e", ATTENTION)                                                              \
-    X(W_O, "W_O", "h e d", ATTENTION)                                                              \
-    X(B_Q, "b_Q", "h e", ATTENTION)                                                                \
-    X(B_K, "b_K", "k e", ATTENTION)                                                                \
-    X(B_V, "b_V", "k e", ATTENTION)                                                                \
-    X(B_O, "b_O", "d", ATTENTION)                                                                  \
-    X(LN2_W, "ln2.w", "d", NORMS)                                                                  \
-    X(LN2_B, "ln2.b", "d", NORMS)                                                                  \
-    X(W_IN, "W_in", "d m", MLP)                                                                    \
-    X(W_GATE, "W_gate", "d m", MLP)                                                                \
-    X(W_OUT, "W_out", "m d", MLP)                                                                  \
-    X(B_IN, "b_in", "m", MLP)                                                                      \
-    X(B_GATE, "b_gate", "m", MLP)                                                                  \
+#define OTIMES_SLOTS(X)                 \
+    X(W_E, "W_E", "v d", EMBEDDING)     \
+    X(W_POS, "W_pos", "c d", POSITIONS) \
+    X(LNF_W, "ln_final.w", "d", NORMS)  \
+    X(LNF_B, "ln_final.b", "d", NORMS)  \
+    X(W_U, "W_U", "u d", UNEMBEDDING)   \
+    X(B_U, "b_U", "u", UNEMBEDDING)     \
+    X(LN1_W, "ln1.w", "d", NORMS)       \
+    X(LN1_B, "ln1.b", "d", NORMS)       \
+    X(W_Q, "W_Q", "h d e", ATTENTION)   \
+    X(W_K, "W_K", "k d e", ATTENTION)   \
+    X(W_V, "W_V", "k d e", ATTENTION)   \
+    X(W_O, "W_O", "h e d", ATTENTION)   \
+    X(B_Q, "b_Q", "h e", ATTENTION)     \
+    X(B_K, "b_K", "k e", ATTENTION)     \
+    X(B_V, "b_V", "k e", ATTENTION)     \
+    X(B_O, "b_O", "d", ATTENTION)       \
+    X(LN2_W, "ln2.w", "d", NORMS)       \
+    X(LN2_B, "ln2.b", "d", NORMS)       \
+    X(W_IN, "W_in", "d m", MLP)         \
+    X(W_GATE, "W_gate", "d m", MLP)     \
+    X(W_OUT, "W_out", "m d", MLP)       \
+    X(B_IN, "b_in", "m", MLP)           \
+    X(B_GATE, "b_gate", "m", MLP)       \
     X(B_OUT, "b_out", "d", MLP)
 
 typedef enum otimes_slot {
@@ -66,12 +66,12 @@ typedef enum otimes_slot {
 } otimes_slot;
 
 /* Parts of a model as `info` counts them. */
-#define OTIMES_MODEL_PARTS(X)                                                                      \
-    X(EMBEDDING, "embedding")                                                                      \
-    X(POSITIONS, "positions")                                                                      \
-    X(ATTENTION, "attention")                                                                      \
-    X(MLP, "mlp")                                                                                  \
-    X(NORMS, "norms")                                                                              \
+#define OTIMES_MODEL_PARTS(X) \
+    X(EMBEDDING, "embedding") \
+    X(POSITIONS, "positions") \
+    X(ATTENTION, "attention") \
+    X(MLP, "mlp")             \
+    X(NORMS, "norms")         \
     X(UNEMBEDDING, "unembedding")
 
 typedef enum otimes_model_part {
@@ -137,20 +137,20 @@ typedef struct otimes_config_rule {
 typedef struct otimes_arch {
     const char *name;
     const char *model_types; /* '|'-separated values of the configuration's model_type */
-    const char *signature;   /* a tensor that only this architecture has, without prefix; NULL: it is
-                                known by its model_type alone */
-    const char *prefixes;    /* '|'-separated, tried in order, taken off tensor names; may be "" */
-    const char *ignored;     /* '|'-separated names of buffers that are no weights */
+    const char *signature; /* a tensor that only this architecture has, without prefix; NULL: it is
+                              known by its model_type alone */
+    const char *prefixes;  /* '|'-separated, tried in order, taken off tensor names; may be "" */
+    const char *ignored;   /* '|'-separated names of buffers that are no weights */
     otimes_norm norm;
     otimes_positions positions;
     otimes_mlp mlp;
-    bool tied;               /* without tie_word_embeddings in the configuration */
-    bool config_says_kind;   /* norm, positions, MLP and scale come from TransformerLens' keys */
+    bool tied;             /* without tie_word_embeddings in the configuration */
+    bool config_says_kind; /* norm, positions, MLP and scale come from TransformerLens' keys */
     const char *activation_names; /* configuration keys of the activation */
-    const char *scale_switch;     /* key of a flag: false means scores are not scaled; may be NULL */
-    const char *window_switch;    /* key of a flag without which sliding_window is off; may be NULL */
-    const char *refused;          /* keys that must be absent, null, false or 0; may be NULL */
-    const otimes_config_rule *config; /* ends with names NULL */
+    const char *scale_switch;  /* key of a flag: false means scores are not scaled; may be NULL */
+    const char *window_switch; /* key of a flag without which sliding_window is off; may be NULL */
+    const char *refused;       /* keys that must be absent, null, false or 0; may be NULL */
+    const otimes_config_rule *config;     /* ends with names NULL */
     const otimes_tensor_rule *tensors[2]; /* each ends with name NULL; the second may be NULL */
 } otimes_arch;
 
@@ -166,7 +166,8 @@ const otimes_tensor_rule *otimes_arch_rule(const otimes_arch *arch, int index);
 /* Whether `item` is one of the '|'-separated names. */
 bool otimes_names_contain(const char *names, const char *item);
 
-/* Matches name against one of the '|'-separated patterns; *layer is what {l} stood for, -1 without. */
+/* Matches name against one of the '|'-separated patterns; *layer is what {l} stood for, -1 without.
+ */
 bool otimes_names_match(const char *patterns, const char *name, int64_t *layer);
 
 #endif

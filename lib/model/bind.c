@@ -142,8 +142,8 @@ static int check_shape(const otimes_entry *entry, const otimes_layout *layout, p
     return rc;
 }
 
-/* Points the canonical weight of a rule into an entry, also into one that does not fit: it is reported
- * as such and not as absent on top. */
+/* Points the canonical weight of a rule into an entry, also into one that does not fit: it is
+ * reported as such and not as absent on top. */
 static void bind_rule(otimes_model *model, const otimes_tensor_rule *rule, int64_t layer,
                       const otimes_entry *entry, const otimes_layout *stored)
 {
@@ -207,6 +207,10 @@ static int bind_entry(otimes_model *model, int64_t index, problems *list, otimes
         if (!otimes_names_match(rule->name, name, &layer)) {
             continue;
         }
+        if (rule->need != OTIMES_NEED_OPTIONAL && !is_needed(model, rule->need)) {
+            return add_problem(list, "unexpected", entry->name,
+                               " (the configuration has no place for it)", err);
+        }
         otimes_layout stored;
         int rc = otimes_layout_resolve(rule->layout, rule->piece, model->dims, &stored, err);
         if (rc == OTIMES_OK && !checked) {
@@ -216,6 +220,11 @@ static int bind_entry(otimes_model *model, int64_t index, problems *list, otimes
             return rc;
         }
         checked = true;
+        const otimes_entry *first =
+            otimes_model_binding(model, rule->slot, layer < 0 ? 0 : layer)->entry;
+        if (first && first->data != entry->data) { /* two names of one weight, and no alias */
+            return add_problem(list, "second tensor of one weight:", entry->name, "", err);
+        }
         bind_rule(model, rule, layer < 0 ? 0 : layer, entry, &stored);
     }
     return OTIMES_OK;

@@ -62,8 +62,9 @@ int otimes_config_arch(otimes_model *model, const json_t *config, const char *wh
             return OTIMES_OK;
         }
     }
-    return unknown_arch(where, config ? "no model_type and tensor names of none of them"
-                                      : "no configuration and tensor names of none of them",
+    return unknown_arch(where,
+                        config ? "no model_type and tensor names of none of them"
+                               : "no configuration and tensor names of none of them",
                         err);
 }
 
@@ -90,8 +91,13 @@ static int read_number(const json_t *config, const otimes_config_rule *rule, con
         return wrong_type(where, rule->names, integral ? "an integer" : "a number", err);
     }
     *value = json_number_value(member);
-    if (!(*value >= 0 && *value <= LARGEST_DIM)) {
-        return wrong_type(where, rule->names, "a number from 0 to 1000000000", err);
+    /* 0 leaves a number to be settled, where that is possible at all. */
+    const bool may_be_0 = rule->fallback == OTIMES_DERIVED || rule->key == OTIMES_NUMBER_EPS;
+    if (!(*value >= 0 && *value <= LARGEST_DIM) || (*value == 0 && !may_be_0)) {
+        return wrong_type(where, rule->names,
+                          may_be_0 ? "a number from 0 to 1000000000"
+                                   : "a number above 0, at most 1000000000",
+                          err);
     }
     return OTIMES_OK;
 }
@@ -157,10 +163,11 @@ static int tl_norm(otimes_model *model, const json_t *config, const char *where,
         return OTIMES_OK;
     }
     if (!type) {
-        return otimes_fail(err, OTIMES_ERR_MODEL,
-                           "%s: normalization_type: expected LN, LNPre, RMS, RMSPre or null; weights "
-                           "without norm parameters cannot tell (give a configuration file)",
-                           where);
+        return otimes_fail(
+            err, OTIMES_ERR_MODEL,
+            "%s: normalization_type: expected LN, LNPre, RMS, RMSPre or null; weights "
+            "without norm parameters cannot tell (give a configuration file)",
+            where);
     }
     if (json_is_null(type)) {
         model->info.norm = OTIMES_NORM_NONE;
@@ -192,9 +199,8 @@ static int tl_positions(otimes_model *model, const json_t *config, const char *w
     static const char names[] = "positional_embedding_type|positional";
     const json_t *type = otimes_json_member(config, names);
     if (!type) {
-        model->info.positions = otimes_bind_has(model, OTIMES_SLOT_W_POS)
-                                    ? OTIMES_POSITIONS_LEARNED
-                                    : OTIMES_POSITIONS_NONE;
+        model->info.positions = otimes_bind_has(model, OTIMES_SLOT_W_POS) ? OTIMES_POSITIONS_LEARNED
+                                                                          : OTIMES_POSITIONS_NONE;
         return OTIMES_OK;
     }
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -219,12 +225,11 @@ static void tl_mlp(otimes_model *model, const json_t *config)
 }
 
 /* attn_scale as a number (TransformerLens' -1 means the default) or in words. */
-static int read_scale(otimes_model *model, const json_t *config, const char *where,
-                      otimes_err *err)
+static int read_scale(otimes_model *model, const json_t *config, const char *where, otimes_err *err)
 {
     const double usual = sqrt((double)model->dims[OTIMES_DIM_D_HEAD]);
-    const json_t *scale = model->arch->config_says_kind ? otimes_json_member(config, "attn_scale")
-                                                        : NULL;
+    const json_t *scale =
+        model->arch->config_says_kind ? otimes_json_member(config, "attn_scale") : NULL;
     model->info.attn_scale = usual;
     if (model->arch->scale_switch && !flag(config, model->arch->scale_switch, true)) {
         model->info.attn_scale = 1;
@@ -322,8 +327,9 @@ int otimes_config_kinds(otimes_model *model, const json_t *config, const char *w
     if (rc == OTIMES_OK) {
         model->activation =
             otimes_strdup(json_is_string(activation) ? json_string_value(activation) : "");
-        rc = model->activation ? OTIMES_OK
-                               : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: configuration");
+        rc = model->activation
+                 ? OTIMES_OK
+                 : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: configuration");
     }
     return rc;
 }
@@ -333,11 +339,11 @@ int otimes_config_settle(otimes_model *model, const char *where, otimes_err *err
     int64_t *dims = model->dims;
     const int64_t d_model = dims[OTIMES_DIM_D_MODEL], n_heads = dims[OTIMES_DIM_N_HEADS];
     if (d_model < 1 || n_heads < 1 || dims[OTIMES_DIM_D_VOCAB] < 1) {
-        return otimes_fail(err, OTIMES_ERR_MODEL,
-                           "%s: expected d_model, n_heads and d_vocab of at least 1, got %lld, %lld "
-                           "and %lld",
-                           where, (long long)d_model, (long long)n_heads,
-                           (long long)dims[OTIMES_DIM_D_VOCAB]);
+        return otimes_fail(
+            err, OTIMES_ERR_MODEL,
+            "%s: expected d_model, n_heads and d_vocab of at least 1, got %lld, %lld "
+            "and %lld",
+            where, (long long)d_model, (long long)n_heads, (long long)dims[OTIMES_DIM_D_VOCAB]);
     }
     if (!dims[OTIMES_DIM_D_HEAD]) {
         if (d_model % n_heads != 0) {
@@ -352,8 +358,8 @@ int otimes_config_settle(otimes_model *model, const char *where, otimes_err *err
     }
     if (n_heads % dims[OTIMES_DIM_N_KV_HEADS] != 0) {
         return otimes_fail(err, OTIMES_ERR_MODEL,
-                           "%s: heads: expected a multiple of %lld key/value heads, got %lld", where,
-                           (long long)dims[OTIMES_DIM_N_KV_HEADS], (long long)n_heads);
+                           "%s: heads: expected a multiple of %lld key/value heads, got %lld",
+                           where, (long long)dims[OTIMES_DIM_N_KV_HEADS], (long long)n_heads);
     }
     if (!dims[OTIMES_DIM_D_MLP] && model->arch->mlp != OTIMES_MLP_NONE) {
         dims[OTIMES_DIM_D_MLP] = 4 * d_model;

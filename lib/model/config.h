@@ -12,8 +12,8 @@
 int otimes_config_arch(otimes_model *model, const json_t *config, const char *where,
                        otimes_err *err);
 
-/* Reads dimensions, eps and rotary base into the model; what stays open is 0. config may be NULL for
- * rows that can do without. */
+/* Reads dimensions, eps and rotary base into the model; what stays open is 0. config may be NULL
+ * for rows that can do without. */
 int otimes_config_numbers(otimes_model *model, const json_t *config, const char *where,
                           otimes_err *err);
 

@@ -109,11 +109,11 @@ int otimes_model_attributes(const otimes_model *model, otimes_sink *sink, otimes
         const char *name;
         int64_t value;
     } numbers[] = {
-        {"n_layers", info->n_layers}, {"n_heads", info->n_heads},
+        {"n_layers", info->n_layers},     {"n_heads", info->n_heads},
         {"n_kv_heads", info->n_kv_heads}, {"d_model", info->d_model},
-        {"d_head", info->d_head},     {"d_mlp", info->d_mlp},
-        {"d_vocab", info->d_vocab},   {"d_vocab_out", info->d_vocab_out},
-        {"n_ctx", info->n_ctx},       {"tied", info->tied},
+        {"d_head", info->d_head},         {"d_mlp", info->d_mlp},
+        {"d_vocab", info->d_vocab},       {"d_vocab_out", info->d_vocab_out},
+        {"n_ctx", info->n_ctx},           {"tied", info->tied},
     };
     int rc = otimes_sink_text(sink, "otimes_version", otimes_version(), err);
     for (size_t i = 0; rc == OTIMES_OK && i < sizeof texts / sizeof texts[0]; i++) {
@@ -131,9 +131,9 @@ int otimes_model_attributes(const otimes_model *model, otimes_sink *sink, otimes
 int otimes_token_labels(const otimes_model *model, bool output, const int64_t *ids, int64_t count,
                         const char ***labels, otimes_err *err)
 {
-    const otimes_vocab *vocab =
-        output && model->info.d_vocab != model->info.d_vocab_out ? &model->output_vocab
-                                                                 : &model->vocab;
+    const otimes_vocab *vocab = output && model->info.d_vocab != model->info.d_vocab_out
+                                    ? &model->output_vocab
+                                    : &model->vocab;
     *labels = NULL;
     if (!vocab->count) {
         return OTIMES_OK;

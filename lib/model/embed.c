@@ -69,9 +69,9 @@ int otimes_binding_read(const otimes_model *model, const otimes_binding *binding
 static int check_rows(const char *what, int64_t first, int64_t count, int64_t rows, otimes_err *err)
 {
     if (first < 0 || count < 0 || first > rows - count) {
-        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: rows: expected 0 to %lld, got %lld to %lld",
-                           what, (long long)rows - 1, (long long)first,
-                           (long long)(first + count) - 1);
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                           "%s: rows: expected 0 to %lld, got %lld from %lld", what,
+                           (long long)rows - 1, (long long)count, (long long)first);
     }
     return OTIMES_OK;
 }

@@ -27,15 +27,24 @@ static void list_pieces(otimes_layer *layer, piece pieces[PIECE_COUNT])
         MLP = OTIMES_PART_MLP
     };
     const piece all[PIECE_COUNT] = {
-        {OTIMES_SLOT_LN1_W, Q | K | V, &layer->ln1_w}, {OTIMES_SLOT_LN1_B, Q | K | V, &layer->ln1_b},
-        {OTIMES_SLOT_W_Q, Q, &layer->W_Q},             {OTIMES_SLOT_W_K, K, &layer->W_K},
-        {OTIMES_SLOT_W_V, V, &layer->W_V},             {OTIMES_SLOT_W_O, O, &layer->W_O},
-        {OTIMES_SLOT_B_Q, Q, &layer->b_Q},             {OTIMES_SLOT_B_K, K, &layer->b_K},
-        {OTIMES_SLOT_B_V, V, &layer->b_V},             {OTIMES_SLOT_B_O, O, &layer->b_O},
-        {OTIMES_SLOT_LN2_W, MLP, &layer->ln2_w},       {OTIMES_SLOT_LN2_B, MLP, &layer->ln2_b},
-        {OTIMES_SLOT_W_IN, MLP, &layer->W_in},         {OTIMES_SLOT_W_GATE, MLP, &layer->W_gate},
-        {OTIMES_SLOT_W_OUT, MLP, &layer->W_out},       {OTIMES_SLOT_B_IN, MLP, &layer->b_in},
-        {OTIMES_SLOT_B_GATE, MLP, &layer->b_gate},     {OTIMES_SLOT_B_OUT, MLP, &layer->b_out},
+        {OTIMES_SLOT_LN1_W, Q | K | V, &layer->ln1_w},
+        {OTIMES_SLOT_LN1_B, Q | K | V, &layer->ln1_b},
+        {OTIMES_SLOT_W_Q, Q, &layer->W_Q},
+        {OTIMES_SLOT_W_K, K, &layer->W_K},
+        {OTIMES_SLOT_W_V, V, &layer->W_V},
+        {OTIMES_SLOT_W_O, O, &layer->W_O},
+        {OTIMES_SLOT_B_Q, Q, &layer->b_Q},
+        {OTIMES_SLOT_B_K, K, &layer->b_K},
+        {OTIMES_SLOT_B_V, V, &layer->b_V},
+        {OTIMES_SLOT_B_O, O, &layer->b_O},
+        {OTIMES_SLOT_LN2_W, MLP, &layer->ln2_w},
+        {OTIMES_SLOT_LN2_B, MLP, &layer->ln2_b},
+        {OTIMES_SLOT_W_IN, MLP, &layer->W_in},
+        {OTIMES_SLOT_W_GATE, MLP, &layer->W_gate},
+        {OTIMES_SLOT_W_OUT, MLP, &layer->W_out},
+        {OTIMES_SLOT_B_IN, MLP, &layer->b_in},
+        {OTIMES_SLOT_B_GATE, MLP, &layer->b_gate},
+        {OTIMES_SLOT_B_OUT, MLP, &layer->b_out},
     };
     memcpy(pieces, all, sizeof all);
 }
@@ -201,7 +210,8 @@ static void center_writers(otimes_layer *layer)
 /* b_O += sum over query heads of b_V[its key/value head] W_O[h]; b_V is gone. */
 static int fold_value_biases(const otimes_model *model, otimes_layer *layer, otimes_err *err)
 {
-    const int64_t d_model = model->dims[OTIMES_DIM_D_MODEL], d_head = model->dims[OTIMES_DIM_D_HEAD];
+    const int64_t d_model = model->dims[OTIMES_DIM_D_MODEL],
+                  d_head = model->dims[OTIMES_DIM_D_HEAD];
     const int64_t n_heads = model->dims[OTIMES_DIM_N_HEADS];
     const int64_t group = n_heads / model->dims[OTIMES_DIM_N_KV_HEADS];
     double *sum;

@@ -9,8 +9,8 @@
 static otimes_dim dim_of_letter(char letter)
 {
     switch (letter) {
-#define LETTER_CASE(name, character)                                                               \
-    case character:                                                                                \
+#define LETTER_CASE(name, character) \
+    case character:                  \
         return OTIMES_DIM_##name;
         OTIMES_DIMS(LETTER_CASE)
 #undef LETTER_CASE
@@ -23,9 +23,9 @@ static otimes_dim dim_of_letter(char letter)
 /* One factor of an axis: a dimension, a concatenation of which we are one piece, or a count of
  * interleaved pieces. */
 typedef struct factor {
-    int64_t extent;   /* elements of this factor along the axis */
-    int64_t skipped;  /* those before our piece */
-    otimes_dim dim;   /* OTIMES_DIM_COUNT for interleaved pieces */
+    int64_t extent;  /* elements of this factor along the axis */
+    int64_t skipped; /* those before our piece */
+    otimes_dim dim;  /* OTIMES_DIM_COUNT for interleaved pieces */
 } factor;
 
 /* Reads one factor; returns what is behind it. */

@@ -21,7 +21,8 @@ void otimes_model_settings_default(otimes_model_settings *settings)
     };
 }
 
-/* config.json beside the weights, or the file that was asked for; *config NULL when there is none. */
+/* config.json beside the weights, or the file that was asked for; *config NULL when there is none.
+ */
 static int load_config(const otimes_model *model, const otimes_model_settings *settings,
                        json_t **config, char **where, otimes_err *err)
 {
@@ -69,8 +70,8 @@ static void settle_steps(otimes_model *model, const otimes_model_settings *setti
     info->center_unembed = step(settings->center_unembed, true);
     const bool folded_bias =
         info->fold_ln == OTIMES_STEP_APPLIED && any_layer_has(model, OTIMES_SLOT_LN1_B);
-    info->fold_value_biases = step(settings->fold_value_biases,
-                                   folded_bias || any_layer_has(model, OTIMES_SLOT_B_V));
+    info->fold_value_biases =
+        step(settings->fold_value_biases, folded_bias || any_layer_has(model, OTIMES_SLOT_B_V));
 }
 
 /* The types of the claimed tensors, each named once. */
@@ -174,8 +175,8 @@ static int open_model(otimes_model *model, const otimes_model_settings *settings
     return rc;
 }
 
-int otimes_model_open(otimes_model **model, const char *path,
-                      const otimes_model_settings *settings, otimes_err *err)
+int otimes_model_open(otimes_model **model, const char *path, const otimes_model_settings *settings,
+                      otimes_err *err)
 {
     otimes_model_settings defaults;
     otimes_model_settings_default(&defaults);

@@ -48,9 +48,9 @@ struct otimes_model {
     otimes_rope rope;
     bool norm_has_weights;
     int threads;
-    otimes_binding *bindings; /* see otimes_model_binding */
-    uint32_t *claims;         /* [store.entry_count] bit s: holds slot s */
-    int64_t *claim_layer;     /* [store.entry_count] -1: of no layer */
+    otimes_binding *bindings;         /* see otimes_model_binding */
+    uint32_t *claims;                 /* [store.entry_count] bit s: holds slot s */
+    int64_t *claim_layer;             /* [store.entry_count] -1: of no layer */
     otimes_vocab vocab, output_vocab; /* output_vocab is empty when it is the same */
 };
 

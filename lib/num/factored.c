@@ -143,8 +143,8 @@ static void fix_sign(double *u, int64_t rows, double *v, int64_t cols)
     }
 }
 
-int otimes_factored_svd(otimes_factored m, double *values, int64_t components, double *u,
-                        double *v, otimes_err *err)
+int otimes_factored_svd(otimes_factored m, double *values, int64_t components, double *u, double *v,
+                        otimes_err *err)
 {
     const int64_t rank = otimes_factored_rank(m);
     const int64_t ra = m.a->r_rows, rb = m.b->r_rows;

@@ -51,8 +51,8 @@ int64_t otimes_factored_rank(otimes_factored m);
  * `components` singular vectors as rows, u [components, a->rows], v [components, b->rows]; both
  * sides must have kept Q. The entry of u of largest modulus (the first, if several) is positive.
  * OTIMES_ERR_MEMORY, OTIMES_ERR_CONVERGENCE. */
-int otimes_factored_svd(otimes_factored m, double *values, int64_t components, double *u,
-                        double *v, otimes_err *err);
+int otimes_factored_svd(otimes_factored m, double *values, int64_t components, double *u, double *v,
+                        otimes_err *err);
 
 /* Frobenius norm alone, from the core. Both sides factorised. OTIMES_ERR_MEMORY. */
 int otimes_factored_norm(otimes_factored m, double *norm, otimes_err *err);

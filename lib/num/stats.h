@@ -20,7 +20,8 @@ void otimes_row_stats_add(otimes_row_stats *stats, const float *values, int64_t 
 double otimes_row_stats_std(const otimes_row_stats *stats); /* population */
 double otimes_row_stats_logsumexp(const otimes_row_stats *stats);
 
-/* sum exp(values[i] - shift), relative error below 3e-7 where values[i] <= shift. */
+/* sum exp(values[i] - shift) for values[i] <= shift. Relative error below 3e-7 where the shift is
+ * the largest value; a term alone errs by the rounding of values[i] - shift to float32 besides. */
 double otimes_sum_exp(const float *values, int64_t count, float shift);
 
 /* How many values are larger than threshold. */

@@ -34,6 +34,6 @@ int otimes_value_side(const otimes_layer *layer, int64_t kv_head, otimes_side *s
 int otimes_output_side(const otimes_layer *layer, int64_t head, otimes_side *side, otimes_err *err)
 {
     const otimes_tensor *W = &layer->W_O; /* [heads, d_head, d_model]: transposed */
-    return otimes_side_init(side, W->dim[2], W->dim[1], W->data + head * W->stride[0],
-                            W->stride[2], W->stride[1], err);
+    return otimes_side_init(side, W->dim[2], W->dim[1], W->data + head * W->stride[0], W->stride[2],
+                            W->stride[1], err);
 }

@@ -12,7 +12,7 @@ enum { GROUP = 32 }; /* directions of one product */
 typedef struct pass {
     int64_t count, d_model, tile_rows, first, rows; /* directions; of the present tile */
     const float *directions, *tile;
-    float *product; /* a worker's [GROUP, tile_rows] */
+    float *product;    /* a worker's [GROUP, tile_rows] */
     otimes_topk *tops; /* [count, 2] */
 } pass;
 

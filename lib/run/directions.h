@@ -9,8 +9,8 @@
 
 #include "base/err.h"
 
-/* For each of `count` directions [count, d_model] the `top` tokens with the largest and those with the
- * smallest product with it, over W_E (unembed NULL: W_E x) or W_U (x^T W_U): value and id are
+/* For each of `count` directions [count, d_model] the `top` tokens with the largest and those with
+ * the smallest product with it, over W_E (unembed NULL: W_E x) or W_U (x^T W_U): value and id are
  * [count, 2, top], end 0 descending, end 1 ascending, ties by lower id. tokens restricts the
  * vocabulary (ascending, NULL: all). What is beyond its size is NaN and -1. */
 int otimes_directions_read(const otimes_model *model, const otimes_unembed *unembed,

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-/* Llama 3.1: wavelengths beyond the original context are stretched by factor, short ones kept, those
- * between interpolated. */
+/* Llama 3.1: wavelengths beyond the original context are stretched by factor, short ones kept,
+ * those between interpolated. */
 static double llama3(const otimes_rope *rope, double frequency)
 {
     const double turns = rope->original_n_ctx * frequency / (2 * M_PI);
@@ -29,10 +29,11 @@ int otimes_rope_frequencies(const otimes_model *model, double *frequency, otimes
     }
     if (rope->scaling == OTIMES_ROPE_OTHER || rope->dim < 2 || rope->dim % 2 != 0 ||
         rope->dim > model->info.d_head) {
-        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "%s: rotary scaling: expected default, linear or llama3 over an even part "
-                           "of d_head, got %s over %lld",
-                           model->path, rope->scaling_name, (long long)rope->dim);
+        return otimes_fail(
+            err, OTIMES_ERR_UNSUPPORTED,
+            "%s: rotary scaling: expected default, linear or llama3 over an even part "
+            "of d_head, got %s over %lld",
+            model->path, rope->scaling_name, (long long)rope->dim);
     }
     for (int64_t i = 0; i < rope->dim / 2; i++) {
         const double plain = pow(rope->theta, -2.0 * (double)i / (double)rope->dim);

@@ -9,9 +9,9 @@
 
 #include "model/model.h"
 
-/* Angles per position of each rotated pair into frequency [rotary_dim / 2], theta^(-2i / rotary_dim)
- * with the configuration's scaling. OTIMES_ERR_UNSUPPORTED without rotary positions or for a scaling
- * that is not known. Scalings: Hugging Face transformers, modeling_rope_utils.py. */
+/* Angles per position of each rotated pair into frequency [rotary_dim / 2], theta^(-2i /
+ * rotary_dim) with the configuration's scaling. OTIMES_ERR_UNSUPPORTED without rotary positions or
+ * for a scaling that is not known. Scalings: Hugging Face transformers, modeling_rope_utils.py. */
 int otimes_rope_frequencies(const otimes_model *model, double *frequency, otimes_err *err);
 
 /* x [rows, d_head] := x R(delta)^T, in place: as the key side of W_Q R(delta) W_K^T. */

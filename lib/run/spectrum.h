@@ -15,8 +15,8 @@ typedef struct otimes_spectrum {
     double effective_rank; /* exp(entropy(sigma / sum sigma)) */
 } otimes_spectrum;
 
-/* Spectrum of M = A B^T / scale. values [rank of the sides] receives the singular values, padded with
- * the zeros that M has beyond the sides' rows. */
+/* Spectrum of M = A B^T / scale. values [rank of the sides] receives the singular values, padded
+ * with the zeros that M has beyond the sides' rows. */
 int otimes_spectrum_singular(otimes_factored m, double scale, otimes_spectrum *spectrum,
                              double *values, otimes_err *err);
 

@@ -55,8 +55,8 @@ typedef struct sums {
     double *G_E, *G_U, *G_P, *M;
 } sums;
 
-/* Columns of a sum that one worker adds to: fixed, so that every number is the same at any number of
- * threads. */
+/* Columns of a sum that one worker adds to: fixed, so that every number is the same at any number
+ * of threads. */
 enum { SUM_COLUMNS = 128 };
 
 /* sum += left^T right over a tile; left == right adds to the upper triangle alone. */

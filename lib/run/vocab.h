@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The vocabulary seen from the residual stream. A circuit over the vocabulary, W_E W W_U, has
- * d_vocab^2 entries, but its norm and singular values are those of E W U^T with E^T E = W_E^T W_E and
- * U^T U = W_U W_U^T, and its eigenvalues those of W M with M = W_U W_E: three d_model x d_model
+ * d_vocab^2 entries, but its norm and singular values are those of E W U^T with E^T E = W_E^T W_E
+ * and U^T U = W_U W_U^T, and its eigenvalues those of W M with M = W_U W_E: three d_model x d_model
  * matrices, made in one pass over both ends.
  */
 #ifndef OTIMES_RUN_VOCAB_H
@@ -36,8 +36,8 @@ int otimes_vocab_forms_compute(const otimes_model *model, const otimes_unembed *
 /* Accepts zeroed. */
 void otimes_vocab_forms_free(otimes_vocab_forms *forms);
 
-/* Rows of W_E (unembed NULL) or of W_U by output token: those of ids[0 .. count-1], ascending, or with
- * ids NULL those of tokens first .. first+count-1 (first counts into ids otherwise). */
+/* Rows of W_E (unembed NULL) or of W_U by output token: those of ids[0 .. count-1], ascending, or
+ * with ids NULL those of tokens first .. first+count-1 (first counts into ids otherwise). */
 int otimes_vocab_rows(const otimes_model *model, const otimes_unembed *unembed, const int64_t *ids,
                       int64_t first, int64_t count, float *out, otimes_err *err);
 

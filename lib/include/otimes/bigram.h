@@ -19,18 +19,18 @@ typedef enum otimes_bigram_full {
 } otimes_bigram_full;
 
 typedef struct otimes_bigram_settings {
-    int64_t top;          /* entries kept at each end of a row; 0: none; default 10 */
-    const int64_t *rows;  /* source tokens, ascending; NULL (the default): all */
-    int64_t row_count;    /* of rows */
+    int64_t top;            /* entries kept at each end of a row; 0: none; default 10 */
+    const int64_t *rows;    /* source tokens, ascending; NULL (the default): all */
+    int64_t row_count;      /* of rows */
     const int64_t *columns; /* output tokens that the table is restricted to, ascending; NULL (the
                                default): all. Every statistic is then of the restricted row */
-    int64_t column_count; /* of columns */
-    int exact;            /* 1: exact zero-layer logits, the final norm applied to each row and b_U
-                             added; 0 (the default): the bare product */
-    int64_t position;     /* with exact and learned positions: W_pos[position] is added first;
-                             -1 (the default): none */
+    int64_t column_count;   /* of columns */
+    int exact;        /* 1: exact zero-layer logits, the final norm applied to each row and b_U
+                         added; 0 (the default): the bare product */
+    int64_t position; /* with exact and learned positions: W_pos[position] is added first;
+                         -1 (the default): none */
     otimes_bigram_full full; /* also write the table itself */
-    uint8_t reserved[64]; /* zero */
+    uint8_t reserved[64];    /* zero */
 } otimes_bigram_settings;
 
 OTIMES_API void otimes_bigram_settings_default(otimes_bigram_settings *settings);

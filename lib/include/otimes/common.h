@@ -28,15 +28,15 @@ extern "C" {
 #endif
 
 /* Every error of the library: name, code, what it means. 0 is success. */
-#define OTIMES_ERRORS(X)                                                                           \
-    X(ARGUMENT, -1, "an argument or a setting is not valid")                                       \
-    X(MEMORY, -2, "memory could not be had")                                                       \
-    X(IO, -3, "a file could not be opened, read or written")                                       \
-    X(FORMAT, -4, "a file's bytes contradict its format")                                          \
-    X(MODEL, -5, "weights and configuration contradict each other or name no known architecture")  \
-    X(VALUE, -6, "a weight is NaN or infinite")                                                    \
-    X(CONVERGENCE, -7, "an iterative matrix routine did not converge")                             \
-    X(UNSUPPORTED, -8, "the request is not possible for this model")                               \
+#define OTIMES_ERRORS(X)                                                                          \
+    X(ARGUMENT, -1, "an argument or a setting is not valid")                                      \
+    X(MEMORY, -2, "memory could not be had")                                                      \
+    X(IO, -3, "a file could not be opened, read or written")                                      \
+    X(FORMAT, -4, "a file's bytes contradict its format")                                         \
+    X(MODEL, -5, "weights and configuration contradict each other or name no known architecture") \
+    X(VALUE, -6, "a weight is NaN or infinite")                                                   \
+    X(CONVERGENCE, -7, "an iterative matrix routine did not converge")                            \
+    X(UNSUPPORTED, -8, "the request is not possible for this model")                              \
     X(CANCELLED, -9, "the caller's sink asked to stop")
 
 enum otimes_code {
@@ -70,7 +70,8 @@ OTIMES_API int otimes_threads_available(void);
 
 /* Sets the number of threads of the BLAS library for the whole process. The library itself never
  * does this. A program sets 1, once, before its first analysis: otimes' loops keep all processors
- * busy with products of one thread each, and results are then the same bits at any number of threads. */
+ * busy with products of one thread each, and results are then the same bits at any number of
+ * threads. */
 OTIMES_API void otimes_set_blas_threads(int threads);
 
 #ifdef __cplusplus

@@ -49,8 +49,8 @@ OTIMES_API void otimes_model_settings_default(otimes_model_settings *settings);
  * any size. settings may be NULL for the defaults. On success *model is owned by the caller and
  * released by otimes_model_close; on error it is NULL.
  * Errors: OTIMES_ERR_IO (missing, unreadable), OTIMES_ERR_FORMAT (malformed or truncated file),
- * OTIMES_ERR_MODEL (unknown architecture; absent, unexpected or wrongly shaped tensors, all listed),
- * OTIMES_ERR_UNSUPPORTED, OTIMES_ERR_MEMORY, OTIMES_ERR_ARGUMENT. */
+ * OTIMES_ERR_MODEL (unknown architecture; absent, unexpected or wrongly shaped tensors, all
+ * listed), OTIMES_ERR_UNSUPPORTED, OTIMES_ERR_MEMORY, OTIMES_ERR_ARGUMENT. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_model_open(otimes_model **model, const char *path,
                                                    const otimes_model_settings *settings,
                                                    otimes_err *err);
@@ -89,19 +89,19 @@ typedef struct otimes_model_info {
     const char *path;         /* as it was given to open */
     const char *architecture; /* row of the architecture table, e.g. "gpt2" */
     const char *format;       /* "safetensors" */
-    const char *dtype;        /* of the weights in the file: "F32", "BF16", or "F32, F16" if mixed */
-    const char *activation;   /* of the MLP as the configuration names it; "" when unknown */
+    const char *dtype;      /* of the weights in the file: "F32", "BF16", or "F32, F16" if mixed */
+    const char *activation; /* of the MLP as the configuration names it; "" when unknown */
     int64_t n_layers, n_heads, n_kv_heads, d_model, d_head, d_mlp, d_vocab, d_vocab_out, n_ctx;
     otimes_norm norm;
     double eps; /* of the norms */
     otimes_positions positions;
-    double rope_theta;    /* base of the rotary frequencies; 0 without */
-    int64_t rotary_dim;   /* leading part of d_head that is rotated; 0 without */
-    double attn_scale;    /* scores are divided by it */
+    double rope_theta;      /* base of the rotary frequencies; 0 without */
+    int64_t rotary_dim;     /* leading part of d_head that is rotated; 0 without */
+    double attn_scale;      /* scores are divided by it */
     int64_t sliding_window; /* keys further back are masked; 0: none */
     otimes_mlp mlp;
-    int tied;             /* W_U is W_E transposed in the file */
-    int qkv_bias;         /* any of b_Q, b_K, b_V exists */
+    int tied;     /* W_U is W_E transposed in the file */
+    int qkv_bias; /* any of b_Q, b_K, b_V exists */
     otimes_step fold_ln, center_writing_weights, center_unembed, fold_value_biases;
     int64_t tensor_count; /* in the files, claimed and ignored */
     int64_t file_bytes;
@@ -186,9 +186,10 @@ OTIMES_API OTIMES_MUST_CHECK int otimes_position_rows(const otimes_model *model,
 /* The unembedding, read by tiles: folding and centring need one pass over it first. */
 typedef struct otimes_unembed {
     const otimes_model *model;
-    double *mean; /* [d_model] mean over the vocabulary that centring takes away; NULL if it does not */
-    float *fold;  /* [d_model] final norm weight folded in; NULL if it is not */
-    float *bias;  /* [d_vocab_out] b_U, processed; NULL when the model has none */
+    double *
+        mean; /* [d_model] mean over the vocabulary that centring takes away; NULL if it does not */
+    float *fold;        /* [d_model] final norm weight folded in; NULL if it is not */
+    float *bias;        /* [d_vocab_out] b_U, processed; NULL when the model has none */
     float *ln_w, *ln_b; /* [d_model] the final norm's own when not folded; NULL otherwise */
 } otimes_unembed;
 
