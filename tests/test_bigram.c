@@ -243,7 +243,7 @@ static void requests_that_cannot_be_met(void **state)
     settings.rows = far;
     settings.row_count = 1;
     assert_int_equal(otimes_bigram(g.model, &settings, sink, &err), OTIMES_ERR_ARGUMENT);
-    assert_non_null(strstr(err.msg, "rows: expected ascending tokens from 0 to 18, got 1000"));
+    assert_non_null(strstr(err.msg, "rows: expected ascending indices from 0 to 18, got 1000"));
     settings.rows = falling;
     settings.row_count = 2;
     assert_int_equal(otimes_bigram(g.model, &settings, sink, &err), OTIMES_ERR_ARGUMENT);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/dtype.h"
+#include "base/index.h"
 #include "base/mem.h"
 #include "base/par.h"
 #include "base/sink.h"
@@ -61,8 +62,7 @@ typedef struct bigram_job {
     row_state *states; /* [TILE_ROWS] */
     tile_results results;
     int64_t first_row, tile_rows, first_column, block_columns; /* at hand */
-    void *memory[32];
-    int memory_count;
+    otimes_pool pool; /* every buffer above */
 } bigram_job;
 
 void otimes_bigram_settings_default(otimes_bigram_settings *settings)
@@ -70,25 +70,12 @@ void otimes_bigram_settings_default(otimes_bigram_settings *settings)
     *settings = (otimes_bigram_settings){.top = 10, .position = -1};
 }
 
-static int check_tokens(const char *what, const int64_t *ids, int64_t count, int64_t limit,
-                        otimes_err *err)
-{
-    for (int64_t i = 0; ids && i < count; i++) {
-        if (ids[i] < 0 || ids[i] >= limit || (i > 0 && ids[i] <= ids[i - 1])) {
-            return otimes_fail(err, OTIMES_ERR_ARGUMENT,
-                               "%s: expected ascending tokens from 0 to %lld, got %lld", what,
-                               (long long)limit - 1, (long long)ids[i]);
-        }
-    }
-    return OTIMES_OK;
-}
-
 static int check_settings(const bigram_job *job, otimes_err *err)
 {
     const otimes_bigram_settings *s = job->settings;
-    int rc = check_tokens("rows", s->rows, s->row_count, job->info->d_vocab, err);
+    int rc = otimes_index_check("rows", s->rows, s->row_count, job->info->d_vocab, err);
     if (rc == OTIMES_OK) {
-        rc = check_tokens("columns", s->columns, s->column_count, job->info->d_vocab_out, err);
+        rc = otimes_index_check("columns", s->columns, s->column_count, job->info->d_vocab_out, err);
     }
     if (rc == OTIMES_OK && s->top < 0) {
         rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "top: expected at least 0, got %lld",
@@ -111,16 +98,6 @@ static int check_settings(const bigram_job *job, otimes_err *err)
     return OTIMES_OK;
 }
 
-static void *buffer(bigram_job *job, int64_t count, size_t size, int *rc, otimes_err *err)
-{
-    void *memory = NULL;
-    if (*rc == OTIMES_OK) {
-        *rc = otimes_new_(&memory, count, size, "bigram", err);
-        job->memory[job->memory_count++] = memory;
-    }
-    return memory;
-}
-
 static int new_buffers(bigram_job *job, otimes_err *err)
 {
     const int64_t d = job->info->d_model, each = TILE_ROWS * job->top;
@@ -128,26 +105,26 @@ static int new_buffers(bigram_job *job, otimes_err *err)
     const int64_t strips = otimes_par_workers(TILE_ROWS / STRIP_ROWS, job->model->threads);
     tile_results *r = &job->results;
     int rc = OTIMES_OK;
-    job->rows = buffer(job, TILE_ROWS * d, sizeof(float), &rc, err);
-    job->columns = buffer(job, BLOCK_COLUMNS * d, sizeof(float), &rc, err);
-    job->strips = buffer(job,
+    job->rows = otimes_pool_new(&job->pool, TILE_ROWS * d, sizeof(float), &rc, err);
+    job->columns = otimes_pool_new(&job->pool, BLOCK_COLUMNS * d, sizeof(float), &rc, err);
+    job->strips = otimes_pool_new(&job->pool,
                          full != OTIMES_BIGRAM_FULL_NONE ? TILE_ROWS * BLOCK_COLUMNS
                                                          : strips * STRIP_ROWS * BLOCK_COLUMNS,
                          sizeof(float), &rc, err);
     if (full == OTIMES_BIGRAM_FULL_F16) {
-        job->halves = buffer(job, TILE_ROWS * BLOCK_COLUMNS, sizeof(uint16_t), &rc, err);
+        job->halves = otimes_pool_new(&job->pool, TILE_ROWS * BLOCK_COLUMNS, sizeof(uint16_t), &rc, err);
     }
-    job->states = buffer(job, TILE_ROWS, sizeof *job->states, &rc, err);
-    r->top_value = buffer(job, each, sizeof(float), &rc, err);
-    r->top_log_prob = buffer(job, each, sizeof(float), &rc, err);
-    r->bottom_value = buffer(job, each, sizeof(float), &rc, err);
-    r->top_id = buffer(job, each, sizeof(int32_t), &rc, err);
-    r->bottom_id = buffer(job, each, sizeof(int32_t), &rc, err);
-    r->mean = buffer(job, TILE_ROWS, sizeof(double), &rc, err);
-    r->std = buffer(job, TILE_ROWS, sizeof(double), &rc, err);
-    r->logsumexp = buffer(job, TILE_ROWS, sizeof(double), &rc, err);
-    r->diagonal_value = buffer(job, TILE_ROWS, sizeof(float), &rc, err);
-    r->diagonal_rank = buffer(job, TILE_ROWS, sizeof(int64_t), &rc, err);
+    job->states = otimes_pool_new(&job->pool, TILE_ROWS, sizeof *job->states, &rc, err);
+    r->top_value = otimes_pool_new(&job->pool, each, sizeof(float), &rc, err);
+    r->top_log_prob = otimes_pool_new(&job->pool, each, sizeof(float), &rc, err);
+    r->bottom_value = otimes_pool_new(&job->pool, each, sizeof(float), &rc, err);
+    r->top_id = otimes_pool_new(&job->pool, each, sizeof(int32_t), &rc, err);
+    r->bottom_id = otimes_pool_new(&job->pool, each, sizeof(int32_t), &rc, err);
+    r->mean = otimes_pool_new(&job->pool, TILE_ROWS, sizeof(double), &rc, err);
+    r->std = otimes_pool_new(&job->pool, TILE_ROWS, sizeof(double), &rc, err);
+    r->logsumexp = otimes_pool_new(&job->pool, TILE_ROWS, sizeof(double), &rc, err);
+    r->diagonal_value = otimes_pool_new(&job->pool, TILE_ROWS, sizeof(float), &rc, err);
+    r->diagonal_rank = otimes_pool_new(&job->pool, TILE_ROWS, sizeof(int64_t), &rc, err);
     return rc;
 }
 
@@ -165,13 +142,13 @@ static int begin(bigram_job *job, otimes_err *err)
         rc = new_buffers(job, err);
     }
     if (rc == OTIMES_OK && s->position >= 0) {
-        job->position = buffer(job, job->info->d_model, sizeof(float), &rc, err);
+        job->position = otimes_pool_new(&job->pool, job->info->d_model, sizeof(float), &rc, err);
         if (rc == OTIMES_OK) {
             rc = otimes_position_rows(job->model, s->position, 1, job->position, err);
         }
     }
     if (rc == OTIMES_OK && s->exact && job->unembed.bias) {
-        float *chosen = buffer(job, job->column_count, sizeof *chosen, &rc, err);
+        float *chosen = otimes_pool_new(&job->pool, job->column_count, sizeof *chosen, &rc, err);
         for (int64_t i = 0; rc == OTIMES_OK && i < job->column_count; i++) {
             chosen[i] = job->unembed.bias[s->columns ? s->columns[i] : i];
         }
@@ -555,8 +532,6 @@ int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *setti
     otimes_free(writer.column_labels);
     otimes_free(writer.token_ids);
     otimes_unembed_free(&job.unembed);
-    for (int i = 0; i < job.memory_count; i++) {
-        otimes_free(job.memory[i]);
-    }
+    otimes_pool_free(&job.pool);
     return rc;
 }

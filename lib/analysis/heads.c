@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "analysis/heads_job.h"
+#include "base/index.h"
 #include "base/mem.h"
 #include "base/par.h"
 #include "base/sink.h"
@@ -14,30 +15,17 @@ void otimes_heads_settings_default(otimes_heads_settings *settings)
     *settings = (otimes_heads_settings){.vocab = 1, .components = 1};
 }
 
-static int check_indices(const char *what, const int64_t *index, int64_t count, int64_t limit,
-                         otimes_err *err)
-{
-    for (int64_t i = 0; index && i < count; i++) {
-        if (index[i] < 0 || index[i] >= limit || (i > 0 && index[i] <= index[i - 1])) {
-            return otimes_fail(err, OTIMES_ERR_ARGUMENT,
-                               "%s: expected ascending indices from 0 to %lld, got %lld", what,
-                               (long long)limit - 1, (long long)index[i]);
-        }
-    }
-    return OTIMES_OK;
-}
-
 static int check_settings(const heads_job *job, otimes_err *err)
 {
     const otimes_heads_settings *s = job->settings;
     const otimes_model_info *info = job->info;
     const int64_t vocab = info->d_vocab < info->d_vocab_out ? info->d_vocab : info->d_vocab_out;
-    int rc = check_indices("layers", s->layers, s->layer_count, info->n_layers, err);
+    int rc = otimes_index_check("layers", s->layers, s->layer_count, info->n_layers, err);
     if (rc == OTIMES_OK) {
-        rc = check_indices("heads", s->heads, s->head_count, info->n_heads, err);
+        rc = otimes_index_check("heads", s->heads, s->head_count, info->n_heads, err);
     }
     if (rc == OTIMES_OK) {
-        rc = check_indices("tokens", s->tokens, s->token_count, vocab, err);
+        rc = otimes_index_check("tokens", s->tokens, s->token_count, vocab, err);
     }
     if (rc == OTIMES_OK && (s->offset_count < 0 || (s->offset_count > 0 && !s->offsets))) {
         rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "offsets: expected a list of them");
@@ -56,17 +44,6 @@ static int check_settings(const heads_job *job, otimes_err *err)
     return rc;
 }
 
-/* A zeroed buffer of the job's own. */
-static void *buffer(heads_job *job, int64_t count, size_t size, int *rc, otimes_err *err)
-{
-    void *memory = NULL;
-    if (*rc == OTIMES_OK) {
-        *rc = otimes_new_(&memory, count, size, "heads", err);
-        job->memory[job->memory_count++] = memory;
-    }
-    return memory;
-}
-
 static int new_buffers(heads_job *job, otimes_err *err)
 {
     const int64_t heads = job->head_count, each = heads * job->width;
@@ -78,30 +55,30 @@ static int new_buffers(heads_job *job, otimes_err *err)
         if (!otimes_heads_has(job, (heads_circuit)c)) {
             continue;
         }
-        q->norm = buffer(job, heads, size, &rc, err);
-        q->effective_rank = buffer(job, heads, size, &rc, err);
-        q->singular_values = buffer(job, each, size, &rc, err);
-        q->trace = buffer(job, heads, size, &rc, err);
-        q->positivity = buffer(job, heads, size, &rc, err);
-        q->eigenvalues_real = buffer(job, each, size, &rc, err);
-        q->eigenvalues_imag = buffer(job, each, size, &rc, err);
+        q->norm = otimes_pool_new(&job->pool, heads, size, &rc, err);
+        q->effective_rank = otimes_pool_new(&job->pool, heads, size, &rc, err);
+        q->singular_values = otimes_pool_new(&job->pool, each, size, &rc, err);
+        q->trace = otimes_pool_new(&job->pool, heads, size, &rc, err);
+        q->positivity = otimes_pool_new(&job->pool, heads, size, &rc, err);
+        q->eigenvalues_real = otimes_pool_new(&job->pool, each, size, &rc, err);
+        q->eigenvalues_imag = otimes_pool_new(&job->pool, each, size, &rc, err);
     }
     if (offsets > 0) {
-        job->offset_norm = buffer(job, heads * offsets, size, &rc, err);
-        job->offset_trace = buffer(job, heads * offsets, size, &rc, err);
-        job->offset_singular_values = buffer(job, each * offsets, size, &rc, err);
-        job->frequency = buffer(job, job->info->d_head, size, &rc, err);
+        job->offset_norm = otimes_pool_new(&job->pool, heads * offsets, size, &rc, err);
+        job->offset_trace = otimes_pool_new(&job->pool, heads * offsets, size, &rc, err);
+        job->offset_singular_values = otimes_pool_new(&job->pool, each * offsets, size, &rc, err);
+        job->frequency = otimes_pool_new(&job->pool, job->info->d_head, size, &rc, err);
     }
     if (job->settings->biases) {
-        job->bias_norm = buffer(job, heads, size, &rc, err);
-        job->bias_singular_values = buffer(job, each, size, &rc, err);
+        job->bias_norm = otimes_pool_new(&job->pool, heads, size, &rc, err);
+        job->bias_singular_values = otimes_pool_new(&job->pool, each, size, &rc, err);
     }
     for (int b = 0; job->positions && b < HEADS_BLOCKS; b++) {
-        job->block[b] = buffer(job, heads, size, &rc, err);
+        job->block[b] = otimes_pool_new(&job->pool, heads, size, &rc, err);
     }
     for (int i = 0; job->components > 0 && i < HEADS_DIRECTIONS; i++) {
         job->direction[i] =
-            buffer(job, job->layer_count * heads * job->components * job->info->d_model,
+            otimes_pool_new(&job->pool, job->layer_count * heads * job->components * job->info->d_model,
                    sizeof(float), &rc, err);
     }
     return rc;
@@ -114,7 +91,7 @@ static const int64_t *chosen(heads_job *job, const int64_t *choice, int64_t coun
     if (choice) {
         return choice;
     }
-    int64_t *all = buffer(job, count, sizeof *all, rc, err);
+    int64_t *all = otimes_pool_new(&job->pool, count, sizeof *all, rc, err);
     for (int64_t i = 0; *rc == OTIMES_OK && i < count; i++) {
         all[i] = i;
     }
@@ -245,8 +222,6 @@ int otimes_heads(const otimes_model *model, const otimes_heads_settings *setting
     otimes_heads_writer_free(&writer);
     otimes_vocab_forms_free(&job.forms);
     otimes_unembed_free(&job.unembed);
-    for (int i = 0; i < job.memory_count; i++) {
-        otimes_free(job.memory[i]);
-    }
+    otimes_pool_free(&job.pool);
     return rc;
 }

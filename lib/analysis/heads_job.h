@@ -9,6 +9,7 @@
 
 #include <otimes/heads.h>
 
+#include "base/mem.h"
 #include "run/rope.h"
 #include "run/vocab.h"
 
@@ -60,8 +61,7 @@ typedef struct heads_job {
     double *block[HEADS_BLOCKS];
     /* Results kept until the end: [layer_count, head_count, components, d_model]. */
     float *direction[HEADS_DIRECTIONS];
-    void *memory[64]; /* every buffer above, to free */
-    int memory_count;
+    otimes_pool pool; /* every buffer above */
 } heads_job;
 
 /* Whether a circuit's quantities, and its eigenvalues, are computed for this model. */

@@ -53,6 +53,30 @@ int otimes_grow_(void **ptr, int64_t count, int64_t *capacity, size_t size, otim
     return OTIMES_OK;
 }
 
+void *otimes_pool_new(otimes_pool *pool, int64_t count, size_t size, int *rc, otimes_err *err)
+{
+    void *block = NULL;
+    if (*rc == OTIMES_OK) {
+        *rc = OTIMES_GROW(&pool->block, pool->count, &pool->capacity, err);
+    }
+    if (*rc == OTIMES_OK) {
+        *rc = otimes_new_(&block, count, size, "buffer", err);
+    }
+    if (*rc == OTIMES_OK) {
+        pool->block[pool->count++] = block;
+    }
+    return block;
+}
+
+void otimes_pool_free(otimes_pool *pool)
+{
+    for (int64_t i = 0; i < pool->count; i++) {
+        otimes_free(pool->block[i]);
+    }
+    otimes_free(pool->block);
+    *pool = (otimes_pool){0};
+}
+
 int otimes_text_add(otimes_text *text, otimes_err *err, const char *format, ...)
 {
     va_list args;

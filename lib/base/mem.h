@@ -37,6 +37,17 @@ int otimes_new_(void **ptr, int64_t count, size_t size, const char *what, otimes
     otimes_grow_((void **)(ptr), (count), (capacity), sizeof **(ptr), (err))
 int otimes_grow_(void **ptr, int64_t count, int64_t *capacity, size_t size, otimes_err *err);
 
+/* Blocks that live and die together: the buffers of one piece of work. A zeroed pool is empty. */
+typedef struct otimes_pool {
+    void **block;
+    int64_t count, capacity;
+} otimes_pool;
+
+/* A zeroed block of the pool's, or NULL with *rc and err set. Does nothing when *rc is an error
+ * already, so that a list of buffers needs one check at its end. */
+void *otimes_pool_new(otimes_pool *pool, int64_t count, size_t size, int *rc, otimes_err *err);
+void otimes_pool_free(otimes_pool *pool);
+
 /* Text that grows; a zeroed one is empty. data is NUL-terminated once something was added. */
 typedef struct otimes_text {
     char *data;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/index.h"
 #include "base/mem.h"
 
 /* strtoll that accepts digits alone: no blanks, no plus sign, nothing behind. */
@@ -90,6 +91,23 @@ int otimes_parse_indices(const char *text, const char *what, int64_t limit, otim
 done:
     otimes_free(chosen);
     return rc;
+}
+
+int otimes_index_check(const char *what, const int64_t *index, int64_t count, int64_t limit,
+                       otimes_err *err)
+{
+    if (index && count < 0) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected a count of at least 0, got %lld",
+                           what, (long long)count);
+    }
+    for (int64_t i = 0; index && i < count; i++) {
+        if (index[i] < 0 || index[i] >= limit || (i > 0 && index[i] <= index[i - 1])) {
+            return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                               "%s: expected ascending indices from 0 to %lld, got %lld", what,
+                               (long long)limit - 1, (long long)index[i]);
+        }
+    }
+    return OTIMES_OK;
 }
 
 void otimes_index_list_free(otimes_index_list *list)

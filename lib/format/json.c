@@ -11,7 +11,8 @@ int otimes_json_parse(json_t **json, const void *text, int64_t bytes, const char
     json_error_t problem;
     *json = json_loadb(text ? text : "", (size_t)bytes, JSON_REJECT_DUPLICATES, &problem);
     if (!*json) {
-        if (json_error_code(&problem) == json_error_out_of_memory) {
+        /* Without memory for its first buffer jansson gives no code and no line. */
+        if (json_error_code(&problem) == json_error_out_of_memory || problem.line < 0) {
             return otimes_fail(err, OTIMES_ERR_MEMORY, "%s: out of memory", name);
         }
         return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s",

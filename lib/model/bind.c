@@ -250,6 +250,9 @@ static int list_absent(otimes_model *model, problems *list, otimes_err *err)
     const otimes_tensor_rule *rule;
     for (int r = 0; (rule = otimes_arch_rule(model->arch, r)); r++) {
         const bool of_layer = rule->slot >= OTIMES_SLOT_FIRST_OF_LAYER;
+        if (rule->slot == OTIMES_SLOT_W_U && model->info.tied) {
+            continue; /* W_E's absence is told already */
+        }
         const int64_t layers = of_layer ? model->info.n_layers : 1;
         for (int64_t layer = 0; is_needed(model, rule->need) && layer < layers; layer++) {
             if (otimes_model_binding(model, rule->slot, layer)->entry) {
