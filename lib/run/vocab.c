@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/vocab.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "base/par.h"
 #include "model/model.h"
@@ -140,6 +142,102 @@ static int add_tokens(const otimes_model *model, const otimes_unembed *unembed, 
     return rc;
 }
 
+/* The whole of a symmetric matrix whose upper triangle was summed. */
+static void mirror(double *G, int64_t d)
+{
+    for (int64_t i = 0; i < d; i++) {
+        for (int64_t j = 0; j < i; j++) {
+            G[i * d + j] = G[j * d + i];
+        }
+    }
+}
+
+/* X C, C the projection that takes away the mean: each row minus its mean. */
+static void center_right(double *X, int64_t d)
+{
+    for (int64_t i = 0; i < d; i++) {
+        double mean = 0;
+        for (int64_t j = 0; j < d; j++) {
+            mean += X[i * d + j] / (double)d;
+        }
+        for (int64_t j = 0; j < d; j++) {
+            X[i * d + j] -= mean;
+        }
+    }
+}
+
+static void transpose(double *X, int64_t d)
+{
+    for (int64_t i = 0; i < d; i++) {
+        for (int64_t j = 0; j < i; j++) {
+            const double x = X[i * d + j];
+            X[i * d + j] = X[j * d + i];
+            X[j * d + i] = x;
+        }
+    }
+}
+
+/* X L^T, L = C diag(w): what folding the final norm does to each row of W_U^T. */
+static void fold_right(const otimes_unembed *unembed, double *X, int64_t d)
+{
+    for (int64_t i = 0; unembed->fold && i < d; i++) {
+        for (int64_t j = 0; j < d; j++) {
+            X[i * d + j] *= (double)unembed->fold[j];
+        }
+    }
+    if (unembed->fold && otimes_model_describe(unembed->model)->norm == OTIMES_NORM_LN) {
+        center_right(X, d);
+    }
+}
+
+/* With one matrix at both ends every form is the raw Gram G of its rows under the projections of
+ * the processing: E = G, centred both ways; W_U's rows are L (e - mean e). A quarter of the work of
+ * two Grams and M. */
+static int add_tied_tokens(const otimes_model *model, const otimes_unembed *unembed, sums *s,
+                           int (*tick)(void *, double, otimes_err *), void *context,
+                           otimes_err *err)
+{
+    const otimes_binding *W_E = otimes_model_binding(model, OTIMES_SLOT_W_E, -1);
+    const int64_t vocab = model->info.d_vocab, d = s->d_model, rows = otimes_vocab_tile_rows(d);
+    double *sum;
+    int rc = OTIMES_NEW(&sum, d, err);
+    for (int64_t first = 0; rc == OTIMES_OK && first < vocab; first += rows) {
+        const int64_t count = vocab - first < rows ? vocab - first : rows;
+        rc = otimes_binding_read(model, W_E, first, count, s->narrow, err);
+        if (rc == OTIMES_OK) {
+            widen(s->narrow, count * d, s->embed);
+            for (int64_t i = 0; i < count * d; i++) {
+                sum[i % d] += s->embed[i];
+            }
+            rc = add_tile(s, count, s->embed, s->embed, s->G_E, err);
+        }
+        if (rc == OTIMES_OK && tick) {
+            rc = tick(context, (double)first / (double)vocab, err);
+        }
+    }
+    if (rc == OTIMES_OK) {
+        mirror(s->G_E, d);
+        for (int64_t i = 0; i < d; i++) {
+            for (int64_t j = 0; j < d; j++) {
+                const double common = unembed->mean ? sum[i] * sum[j] / (double)vocab : 0;
+                s->M[i * d + j] = s->G_E[i * d + j] - common;
+            }
+        }
+        fold_right(unembed, s->M, d); /* X L^T, whose transpose is L X */
+        transpose(s->M, d);
+        memcpy(s->G_U, s->M, (size_t)(d * d) * sizeof *s->G_U);
+        fold_right(unembed, s->G_U, d); /* L X L^T */
+        if (model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
+            center_right(s->M, d);
+            center_right(s->G_E, d);
+            transpose(s->G_E, d);
+            center_right(s->G_E, d);
+        }
+    }
+    otimes_free(sum);
+    return rc;
+}
+
 static int add_positions(const otimes_model *model, sums *s, otimes_err *err)
 {
     const int64_t n_ctx = otimes_model_describe(model)->n_ctx, d = s->d_model;
@@ -214,7 +312,8 @@ int otimes_vocab_forms_compute(const otimes_model *model, const otimes_unembed *
         rc = new_square(&s.M, d, err);
     }
     if (rc == OTIMES_OK) {
-        rc = add_tokens(model, unembed, &s, tick, context, err);
+        rc = info->tied ? add_tied_tokens(model, unembed, &s, tick, context, err)
+                        : add_tokens(model, unembed, &s, tick, context, err);
     }
     if (rc == OTIMES_OK && positions) {
         rc = new_square(&s.G_P, d, err);
