@@ -183,24 +183,13 @@ static void chosen_heads(void **state)
     golden_close(&g);
 }
 
-/* What is read at the ends of the first singular direction of OV, by a plain loop over W_E. */
-static void directions_by_hand(void **state)
+/* Leading singular pair of M [d, d] by power iteration, with the documented sign. */
+static void leading_pair(const float *M, int64_t d, double u[64], double v[64])
 {
-    (void)state;
-    golden g;
-    golden_open(&g, "transformer_lens", true);
-    const otimes_model_info *info = otimes_model_describe(g.model);
-    const int64_t d = info->d_model, vocab = info->d_vocab;
-    const otimes_heads_settings settings = everything(g.model);
-    otimes_memory_sink *memory = run(g.model, &settings);
-    const void *ov = NULL, *ids = NULL, *values = NULL;
-    assert_non_null(otimes_memory_sink_array(memory, "OV", &ov));
-    assert_non_null(otimes_memory_sink_array(memory, "OV_read_id", &ids));
-    assert_non_null(otimes_memory_sink_array(memory, "OV_read_value", &values));
-    double u[64] = {1}; /* power iteration on M M^T of the first head */
-    const float *M = ov;
-    for (int step = 0; step < 3000; step++) {
-        double v[64] = {0}, next[64] = {0}, norm = 0;
+    u[0] = 1;
+    for (int step = 0; step < 5000; step++) {
+        double next[64] = {0}, norm_u = 0, norm_v = 0;
+        memset(v, 0, 64 * sizeof *v);
         for (int64_t a = 0; a < d; a++) {
             for (int64_t b = 0; b < d; b++) {
                 v[b] += u[a] * (double)M[a * d + b];
@@ -210,10 +199,12 @@ static void directions_by_hand(void **state)
             for (int64_t b = 0; b < d; b++) {
                 next[a] += (double)M[a * d + b] * v[b];
             }
-            norm += next[a] * next[a];
+            norm_u += next[a] * next[a];
+            norm_v += v[a] * v[a];
         }
         for (int64_t a = 0; a < d; a++) {
-            u[a] = next[a] / sqrt(norm);
+            u[a] = next[a] / sqrt(norm_u);
+            v[a] /= sqrt(norm_v);
         }
     }
     int64_t largest = 0;
@@ -221,27 +212,75 @@ static void directions_by_hand(void **state)
         largest = fabs(u[a]) > fabs(u[largest]) ? a : largest;
     }
     const double sign = u[largest] < 0 ? -1 : 1;
-    float *rows = malloc((size_t)(vocab * d) * sizeof *rows);
-    otimes_err err = {0};
-    assert_non_null(rows);
-    assert_ok(otimes_embed_rows(g.model, 0, vocab, rows, &err), &err);
-    int64_t best = 0, worst = 0;
+    for (int64_t a = 0; a < d; a++) {
+        u[a] *= sign;
+        v[a] *= sign;
+    }
+}
+
+/* The tokens at both ends of the first head's first direction, by a plain loop over the rows. */
+static void check_ends(const otimes_memory_sink *memory, const char *name, const float *rows,
+                       int64_t vocab, int64_t d, const double *direction)
+{
+    char id_name[64], value_name[64];
+    int64_t count, best = 0, worst = 0;
     double at_best = -INFINITY, at_worst = INFINITY;
+    snprintf(id_name, sizeof id_name, "%s_id", name);
+    snprintf(value_name, sizeof value_name, "%s_value", name);
+    double *ids = sink_values(memory, id_name, &count);
+    double *values = sink_values(memory, value_name, &count);
+    assert_non_null(ids);
+    assert_non_null(values);
     for (int64_t t = 0; t < vocab; t++) {
         double dot = 0;
         for (int64_t a = 0; a < d; a++) {
-            dot += (double)rows[t * d + a] * sign * u[a];
+            dot += (double)rows[t * d + a] * direction[a];
         }
         best = dot > at_best ? t : best;
         at_best = fmax(at_best, dot);
         worst = dot < at_worst ? t : worst;
         at_worst = fmin(at_worst, dot);
     }
-    assert_int_equal(((const int32_t *)ids)[0], best);
-    assert_int_equal(((const int32_t *)ids)[3], worst); /* end 1 begins after the top 3 */
-    assert_true(fabs((double)((const float *)values)[0] - at_best) < 1e-5 * fabs(at_best));
-    assert_true(fabs((double)((const float *)values)[3] - at_worst) < 1e-5 * fabs(at_worst));
-    free(rows);
+    assert_int_equal(ids[0], best);
+    assert_int_equal(ids[3], worst); /* end 1 begins after the top 3 */
+    assert_true(fabs(values[0] - at_best) < 1e-5 * fabs(at_best));
+    assert_true(fabs(values[3] - at_worst) < 1e-5 * fabs(at_worst));
+    free(ids);
+    free(values);
+}
+
+static void directions_by_hand(void **state)
+{
+    (void)state;
+    golden g;
+    otimes_err err = {0};
+    otimes_unembed unembed;
+    golden_open(&g, "transformer_lens", true);
+    const otimes_model_info *info = otimes_model_describe(g.model);
+    const int64_t d = info->d_model, vocab = info->d_vocab;
+    const otimes_heads_settings settings = everything(g.model);
+    otimes_memory_sink *memory = run(g.model, &settings);
+    const void *ov = NULL, *qk = NULL;
+    assert_non_null(otimes_memory_sink_array(memory, "OV", &ov));
+    assert_non_null(otimes_memory_sink_array(memory, "QK", &qk));
+    float *in = malloc((size_t)(vocab * d) * sizeof *in);
+    float *out = malloc((size_t)(vocab * d) * sizeof *out);
+    assert_non_null(in);
+    assert_non_null(out);
+    assert_ok(otimes_embed_rows(g.model, 0, vocab, in, &err), &err);
+    assert_ok(otimes_unembed_open(g.model, &unembed, &err), &err);
+    assert_ok(otimes_unembed_rows(&unembed, 0, vocab, out, &err), &err);
+    double u[64] = {0}, v[64] = {0};
+    leading_pair(ov, d, u, v);
+    check_ends(memory, "OV_read", in, vocab, d, u);
+    check_ends(memory, "OV_write", out, vocab, d, v);
+    memset(u, 0, sizeof u);
+    leading_pair(qk, d, u, v);
+    check_ends(memory, "QK_query", in, vocab, d, u);
+    check_ends(memory, "QK_key", in, vocab, d, v);
+    otimes_unembed_free(&unembed);
+    free(in);
+    free(out);
     otimes_memory_sink_free(&memory);
     golden_close(&g);
 }

@@ -62,7 +62,7 @@ typedef struct bigram_job {
     row_state *states; /* [TILE_ROWS] */
     tile_results results;
     int64_t first_row, tile_rows, first_column, block_columns; /* at hand */
-    otimes_pool pool; /* every buffer above */
+    otimes_pool pool;                                          /* every buffer above */
 } bigram_job;
 
 void otimes_bigram_settings_default(otimes_bigram_settings *settings)
@@ -75,7 +75,8 @@ static int check_settings(const bigram_job *job, otimes_err *err)
     const otimes_bigram_settings *s = job->settings;
     int rc = otimes_index_check("rows", s->rows, s->row_count, job->info->d_vocab, err);
     if (rc == OTIMES_OK) {
-        rc = otimes_index_check("columns", s->columns, s->column_count, job->info->d_vocab_out, err);
+        rc =
+            otimes_index_check("columns", s->columns, s->column_count, job->info->d_vocab_out, err);
     }
     if (rc == OTIMES_OK && s->top < 0) {
         rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "top: expected at least 0, got %lld",
@@ -107,12 +108,14 @@ static int new_buffers(bigram_job *job, otimes_err *err)
     int rc = OTIMES_OK;
     job->rows = otimes_pool_new(&job->pool, TILE_ROWS * d, sizeof(float), &rc, err);
     job->columns = otimes_pool_new(&job->pool, BLOCK_COLUMNS * d, sizeof(float), &rc, err);
-    job->strips = otimes_pool_new(&job->pool,
-                         full != OTIMES_BIGRAM_FULL_NONE ? TILE_ROWS * BLOCK_COLUMNS
-                                                         : strips * STRIP_ROWS * BLOCK_COLUMNS,
-                         sizeof(float), &rc, err);
+    job->strips =
+        otimes_pool_new(&job->pool,
+                        full != OTIMES_BIGRAM_FULL_NONE ? TILE_ROWS * BLOCK_COLUMNS
+                                                        : strips * STRIP_ROWS * BLOCK_COLUMNS,
+                        sizeof(float), &rc, err);
     if (full == OTIMES_BIGRAM_FULL_F16) {
-        job->halves = otimes_pool_new(&job->pool, TILE_ROWS * BLOCK_COLUMNS, sizeof(uint16_t), &rc, err);
+        job->halves =
+            otimes_pool_new(&job->pool, TILE_ROWS * BLOCK_COLUMNS, sizeof(uint16_t), &rc, err);
     }
     job->states = otimes_pool_new(&job->pool, TILE_ROWS, sizeof *job->states, &rc, err);
     r->top_value = otimes_pool_new(&job->pool, each, sizeof(float), &rc, err);

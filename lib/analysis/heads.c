@@ -77,9 +77,9 @@ static int new_buffers(heads_job *job, otimes_err *err)
         job->block[b] = otimes_pool_new(&job->pool, heads, size, &rc, err);
     }
     for (int i = 0; job->components > 0 && i < HEADS_DIRECTIONS; i++) {
-        job->direction[i] =
-            otimes_pool_new(&job->pool, job->layer_count * heads * job->components * job->info->d_model,
-                   sizeof(float), &rc, err);
+        job->direction[i] = otimes_pool_new(
+            &job->pool, job->layer_count * heads * job->components * job->info->d_model,
+            sizeof(float), &rc, err);
     }
     return rc;
 }

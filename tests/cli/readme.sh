@@ -3,7 +3,7 @@
 #
 # Every console block of the README prints what it says. $1: the program, $2: the source root.
 set -eu
-otimes=$1
+otimes=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 cd "$2"
 status=0
 work=$(mktemp -d)

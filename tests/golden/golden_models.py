@@ -314,14 +314,14 @@ def mistral() -> Golden:
 
 
 def qwen2() -> Golden:
-    """Qwen2 in float16: biases of q, k and v, tied, one key/value head, three layers."""
+    """Qwen2 in float16: biases of q, k and v, tied, two key/value heads for four query heads."""
     config = transformers.Qwen2Config(
         vocab_size=22,
         hidden_size=15,
         intermediate_size=11,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        num_key_value_heads=1,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
         head_dim=4,
         max_position_embeddings=13,
         rms_norm_eps=1e-6,
