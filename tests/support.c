@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
+#include "format/open.h"
+
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,4 +129,46 @@ double *sink_values(const otimes_memory_sink *memory, const char *name, int64_t 
         }
     }
     return values;
+}
+
+char temp_folder[64];
+
+int make_folder(void **state)
+{
+    (void)state;
+    strcpy(temp_folder, "/tmp/otimes-test-XXXXXX");
+    return mkdtemp(temp_folder) ? 0 : -1;
+}
+
+const char *in_folder(const char *name)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s/%s", temp_folder, name);
+    return path;
+}
+
+int empty_folder(void **state)
+{
+    (void)state;
+    DIR *dir = opendir(temp_folder);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (entry->d_name[0] != '.') {
+            remove(in_folder(entry->d_name));
+        }
+    }
+    return dir ? closedir(dir) : -1;
+}
+
+int remove_folder(void **state)
+{
+    empty_folder(state);
+    return rmdir(temp_folder);
+}
+
+void write_file(const char *name, const void *bytes, size_t length)
+{
+    FILE *file = fopen(in_folder(name), "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, length, file), length);
+    assert_int_equal(fclose(file), 0);
 }

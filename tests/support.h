@@ -49,6 +49,19 @@ void assert_close(const char *what, const double *got, const double *expected, i
  * caller with free(). */
 double *sink_values(const otimes_memory_sink *memory, const char *name, int64_t *count);
 
+/* A temporary folder for files of a test: group setup and teardown, and a test's teardown that
+ * empties it. */
+extern char temp_folder[64];
+int make_folder(void **state);
+int empty_folder(void **state);
+int remove_folder(void **state);
+
+/* A path in it; static text. */
+const char *in_folder(const char *name);
+
+/* Writes a file in it. */
+void write_file(const char *name, const void *bytes, size_t length);
+
 /* Fails with the error's text unless rc is 0. */
 void assert_ok(int rc, const otimes_err *err);
 

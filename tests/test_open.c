@@ -15,44 +15,6 @@
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
 
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/otimes-open-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static int empty_folder(void **state)
-{
-    (void)state;
-    unlink(path_of("config.json"));
-    unlink(path_of("model.safetensors"));
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    empty_folder(state);
-    return rmdir(folder);
-}
-
-static void write_bytes(const char *name, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path_of(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
-
 /* ---- a checkpoint that can be edited ---- */
 
 typedef struct checkpoint {
@@ -139,7 +101,7 @@ static void write_weights(const checkpoint *c)
     }
     memcpy(whole + 8, text, length);
     memcpy(whole + 8 + length, data, at);
-    write_bytes("model.safetensors", whole, 8 + length + at);
+    write_file("model.safetensors", whole, 8 + length + at);
     free(whole);
     free(text);
     free(data);
@@ -148,7 +110,7 @@ static void write_weights(const checkpoint *c)
 
 static void write_config(const json_t *config)
 {
-    assert_int_equal(json_dump_file(config, path_of("config.json"), 0), 0);
+    assert_int_equal(json_dump_file(config, in_folder("config.json"), 0), 0);
 }
 
 /* Members of a JSON text into an object; "DELETE" deletes. */
@@ -196,7 +158,7 @@ static void check_words(const char *words, const char *message, const char *what
 static void refused_path(const char *path, const otimes_model_settings *settings, int code,
                          const char *words, const char *what)
 {
-    otimes_model *model = (otimes_model *)folder;
+    otimes_model *model = (otimes_model *)temp_folder;
     otimes_err err = {0};
     const int rc = otimes_model_open(&model, path, settings, &err);
     if (rc != code || err.code != code) {
@@ -210,14 +172,14 @@ static void refused_path(const char *path, const otimes_model_settings *settings
 
 static void refused(int code, const char *words, const char *what)
 {
-    refused_path(folder, NULL, code, words, what);
+    refused_path(temp_folder, NULL, code, words, what);
 }
 
 static otimes_model *opens(void)
 {
     otimes_model *model;
     otimes_err err = {0};
-    assert_ok(otimes_model_open(&model, folder, NULL, &err), &err);
+    assert_ok(otimes_model_open(&model, temp_folder, NULL, &err), &err);
     return model;
 }
 
@@ -273,7 +235,7 @@ static void configurations(void **state)
         {"gpt2", "{\"n_layer\":0}", NULL, MODEL, "n_layer"},
         {"gpt2", "{\"n_layer\":-1}", NULL, MODEL, "n_layer"},
         {"gpt2", "{\"n_layer\":1}", NULL, MODEL, "unexpected transformer.h.1.ln_1.weight"},
-        {"gpt2", "{\"n_layer\":3}", NULL, MODEL, "absent h.{l}.ln_1.weight for l = 2"},
+        {"gpt2", "{\"n_layer\":3}", NULL, MODEL, "absent h.2.ln_1.weight"},
         {"gpt2", "{\"n_layer\":1000000000}", NULL, MODEL, "1000000000 layers"},
         {"gpt2", "{\"n_layer\":1e18}", NULL, MODEL, "n_layer: expected an integer"},
         {"gpt2", "{\"vocab_size\":24}", NULL, MODEL, "wte.weight: shape [23,12], expected [24,12]"},
@@ -336,7 +298,7 @@ static void weights(void **state)
     static const bad_case cases[] = {
         {"gpt2", NULL, "{\"transformer.wte.weight\":\"DELETE\"}", MODEL, "absent wte.weight"},
         {"gpt2", NULL, "{\"transformer.h.1.ln_2.bias\":\"DELETE\"}", MODEL,
-         "1 problem|absent h.{l}.ln_2.bias for l = 1"},
+         "1 problem|absent h.1.ln_2.bias"},
         {"gpt2", NULL, "{\"extra\":{\"dtype\":\"F32\",\"shape\":[2]}}", MODEL,
          "1 problem|unexpected extra"},
         {"gpt2", NULL, "{\"transformer.h.01.ln_1.bias\":{\"dtype\":\"F32\",\"shape\":[12]}}", MODEL,
@@ -364,8 +326,8 @@ static void weights(void **state)
         {"transformer_lens", NULL, "{\"blocks.1.mlp.W_in\":{\"dtype\":\"F32\",\"shape\":[13,9]}}",
          MODEL, "1 problem|unexpected blocks.1.mlp.W_in"},
         {"transformer_lens", NULL, "{\"embed.W_E\":\"DELETE\"}", MODEL, "absent embed.W_E"},
-        {"qwen2", NULL, "{\"model.layers.2.self_attn.q_proj.bias\":\"DELETE\"}", MODEL,
-         "absent layers.{l}.self_attn.q_proj.bias for l = 2"},
+        {"qwen2", NULL, "{\"model.layers.1.self_attn.q_proj.bias\":\"DELETE\"}", MODEL,
+         "absent layers.1.self_attn.q_proj.bias"},
         /* everything at once, each by name */
         {"gpt2", NULL,
          "{\"transformer.wpe.weight\":\"DELETE\",\"transformer.h.0.attn.c_proj.weight\":\"DELETE\","
@@ -374,7 +336,7 @@ static void weights(void **state)
          "\"score.weight\":{\"dtype\":\"F32\",\"shape\":[2,12]},"
          "\"transformer.h.7.ln_1.bias\":{\"dtype\":\"F32\",\"shape\":[12]}}",
          MODEL,
-         "not a gpt2 model: 6 problems|absent wpe.weight|absent h.{l}.attn.c_proj.weight for l = 0|"
+         "not a gpt2 model: 6 problems|absent wpe.weight|absent h.0.attn.c_proj.weight|"
          "wrong shape of transformer.h.1.mlp.c_fc.weight|unreadable type of transformer.ln_f.bias|"
          "unexpected score.weight|unexpected transformer.h.7.ln_1.bias"},
     };
@@ -436,13 +398,13 @@ static void no_model_at_all(void **state)
     otimes_model_settings_default(&settings);
     refused_path(NULL, NULL, OTIMES_ERR_ARGUMENT, "expected a path", "NULL");
     refused_path("", NULL, OTIMES_ERR_ARGUMENT, "expected a path", "no path");
-    refused_path(path_of("missing"), NULL, OTIMES_ERR_IO, "missing|cannot open", "missing");
+    refused_path(in_folder("missing"), NULL, OTIMES_ERR_IO, "missing|cannot open", "missing");
     refused(OTIMES_ERR_IO, "no model in this folder|model.safetensors", "empty folder");
-    write_bytes("config.json", "{}", 2);
+    write_file("config.json", "{}", 2);
     refused(OTIMES_ERR_IO, "no model in this folder", "a configuration alone");
     write_edited("gpt2", NULL, NULL);
     settings.config_path = "/nowhere/config.json";
-    refused_path(folder, &settings, OTIMES_ERR_IO, "/nowhere/config.json", "config_path");
+    refused_path(temp_folder, &settings, OTIMES_ERR_IO, "/nowhere/config.json", "config_path");
     otimes_model_close(NULL);
 }
 
@@ -464,10 +426,10 @@ static void configuration_files(void **state)
     };
     write_edited("gpt2", NULL, NULL);
     for (size_t i = 0; i < COUNT(cases); i++) {
-        write_bytes("config.json", cases[i].text, strlen(cases[i].text));
+        write_file("config.json", cases[i].text, strlen(cases[i].text));
         refused(cases[i].code, cases[i].words, cases[i].text);
     }
-    unlink(path_of("config.json"));
+    unlink(in_folder("config.json"));
     refused(MODEL, "expected n_embd, got none", "no configuration");
 }
 
@@ -476,12 +438,12 @@ static void cut_short(void **state)
     (void)state;
     static unsigned char bytes[1 << 16];
     write_edited("gpt2", NULL, NULL);
-    FILE *file = fopen(path_of("model.safetensors"), "rb");
+    FILE *file = fopen(in_folder("model.safetensors"), "rb");
     assert_non_null(file);
     const size_t length = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
     for (size_t i = 0; i < length; i += 97) {
-        write_bytes("model.safetensors", bytes, i);
+        write_file("model.safetensors", bytes, i);
         refused(FORMAT, "model.safetensors", "cut short");
     }
 }
@@ -492,7 +454,7 @@ static void without_a_configuration(void **state)
 {
     (void)state;
     write_edited("transformer_lens", NULL, NULL);
-    unlink(path_of("config.json"));
+    unlink(in_folder("config.json"));
     otimes_model *model = opens();
     const otimes_model_info *info = otimes_model_describe(model);
     assert_true(info->n_layers == 3 && info->n_heads == 3 && info->d_model == 13);
@@ -500,10 +462,10 @@ static void without_a_configuration(void **state)
     assert_true(info->norm == OTIMES_NORM_LN && info->positions == OTIMES_POSITIONS_LEARNED);
     otimes_model_close(&model);
     write_edited("transformer_lens_none", NULL, NULL);
-    unlink(path_of("config.json"));
+    unlink(in_folder("config.json"));
     refused(MODEL, "normalization_type|configuration file", "no configuration, no norms");
     write_edited("llama", NULL, NULL);
-    unlink(path_of("config.json"));
+    unlink(in_folder("config.json"));
     refused(MODEL, "unknown architecture|no configuration", "llama without a configuration");
 }
 
@@ -568,9 +530,9 @@ static void check_spoilt(const char *golden_name, const char *tensor_name, int k
     spoil(&c, json_object_get(c.header, tensor_name), kind);
     write_config(c.config);
     write_weights(&c);
-    assert_ok(otimes_model_open(&model, folder, &settings, &err), &err);
+    assert_ok(otimes_model_open(&model, temp_folder, &settings, &err), &err);
     const int rc = read_all(model, &err);
-    if (rc != OTIMES_ERR_VALUE || !strstr(err.msg, tensor_name) || !strstr(err.msg, folder) ||
+    if (rc != OTIMES_ERR_VALUE || !strstr(err.msg, tensor_name) || !strstr(err.msg, temp_folder) ||
         !strstr(err.msg, kind == 0 ? "nan" : "inf")) {
         fail_msg("%s %s: expected a value error that names it, got %d: %s", golden_name,
                  tensor_name, rc, err.msg);

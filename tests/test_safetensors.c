@@ -5,6 +5,8 @@
  */
 #include "support.h"
 
+#include "format/open.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,48 +15,6 @@
 #include <unistd.h>
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/otimes-st-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static int empty_folder(void **state)
-{
-    (void)state;
-    DIR *dir = opendir(folder);
-    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
-        if (entry->d_name[0] != '.') {
-            remove(path_of(entry->d_name));
-        }
-    }
-    return dir ? closedir(dir) : -1;
-}
-
-static int remove_folder(void **state)
-{
-    empty_folder(state);
-    return rmdir(folder);
-}
-
-static void write_bytes(const char *name, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path_of(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
 
 enum { FILE_MOST = 8192 };
 
@@ -75,15 +35,15 @@ static size_t compose(uint64_t claimed, const char *header, size_t data)
     return 8 + length + data;
 }
 
-static void write_file(const char *name, const char *header, size_t data)
+static void write_tensors(const char *name, const char *header, size_t data)
 {
-    write_bytes(name, content, compose(strlen(header), header, data));
+    write_file(name, content, compose(strlen(header), header, data));
 }
 
 static void opens(otimes_store *store, const char *name)
 {
     otimes_err err = {0};
-    assert_ok(otimes_store_open(store, name ? path_of(name) : folder, &err), &err);
+    assert_ok(otimes_store_open(store, name ? in_folder(name) : temp_folder, &err), &err);
 }
 
 /* One error with that code and all of the '|'-separated words; nothing is left open. */
@@ -91,7 +51,7 @@ static void refused(const char *name, int code, const char *words, const char *w
 {
     otimes_store store;
     otimes_err err = {0};
-    const int rc = otimes_store_open(&store, name ? path_of(name) : folder, &err);
+    const int rc = otimes_store_open(&store, name ? in_folder(name) : temp_folder, &err);
     if (rc != code || err.code != code) {
         fail_msg("%s: expected error %d, got %d: %s", what, code, rc, err.msg);
     }
@@ -104,7 +64,7 @@ static void refused(const char *name, int code, const char *words, const char *w
     }
     assert_null(strchr(err.msg, '\n'));
     assert_true(!store.files && !store.entries && !store.directory);
-    assert_int_equal(otimes_store_open(&store, name ? path_of(name) : folder, NULL), code);
+    assert_int_equal(otimes_store_open(&store, name ? in_folder(name) : temp_folder, NULL), code);
 }
 
 /* ---- files that are ---- */
@@ -135,11 +95,11 @@ static void two_tensors_and_an_alias(void **state)
 {
     (void)state;
     otimes_store store;
-    write_file("model.safetensors", two_tensors, 28);
+    write_tensors("model.safetensors", two_tensors, 28);
     opens(&store, "model.safetensors");
     check_two(&store);
     otimes_store_close(&store);
-    opens(&store, NULL); /* by its folder */
+    opens(&store, NULL); /* by its temp_folder */
     check_two(&store);
     otimes_store_close(&store);
     otimes_store_close(&store);
@@ -174,7 +134,7 @@ static void unusual_but_valid(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         otimes_store store;
-        write_file("x.safetensors", cases[i].header, cases[i].data);
+        write_tensors("x.safetensors", cases[i].header, cases[i].data);
         opens(&store, "x.safetensors");
         assert_int_equal(store.entry_count, cases[i].tensors);
         otimes_store_close(&store);
@@ -190,13 +150,13 @@ static void cut_at_every_byte(void **state)
     for (size_t length = 0; length < whole; length++) {
         char what[32];
         snprintf(what, sizeof what, "cut at %zu", length);
-        write_bytes("cut.safetensors", content, length);
+        write_file("cut.safetensors", content, length);
         refused("cut.safetensors", OTIMES_ERR_FORMAT,
                 length >= 8 + strlen(two_tensors) ? "cut.safetensors|: b: |truncated"
                                                   : "cut.safetensors",
                 what);
     }
-    write_bytes("cut.safetensors", content, whole + 1);
+    write_file("cut.safetensors", content, whole + 1);
     refused("cut.safetensors", OTIMES_ERR_FORMAT, "cut.safetensors|expected 28 bytes|got 29",
             "one byte more");
 }
@@ -209,7 +169,7 @@ static void header_cut_at_every_byte(void **state)
     for (size_t length = 0; length < sizeof two_tensors - 1; length++) {
         memcpy(header, two_tensors, length);
         header[length] = '\0';
-        write_file("cut.safetensors", header, 28);
+        write_tensors("cut.safetensors", header, 28);
         refused("cut.safetensors", OTIMES_ERR_FORMAT, "cut.safetensors", header);
     }
 }
@@ -226,8 +186,8 @@ static void every_byte_changed(void **state)
             otimes_store store;
             otimes_err err = {0};
             content[at] = others[k];
-            write_bytes("changed.safetensors", content, whole);
-            const int rc = otimes_store_open(&store, path_of("changed.safetensors"), &err);
+            write_file("changed.safetensors", content, whole);
+            const int rc = otimes_store_open(&store, in_folder("changed.safetensors"), &err);
             assert_true(rc == OTIMES_OK || (rc == OTIMES_ERR_FORMAT && strstr(err.msg, "changed")));
             otimes_store_close(&store);
         }
@@ -258,7 +218,7 @@ static void lengths_that_lie(void **state)
     for (size_t i = 0; i < COUNT(lengths); i++) {
         char what[64];
         snprintf(what, sizeof what, "length %llu", (unsigned long long)lengths[i]);
-        write_bytes("lie.safetensors", content, compose(lengths[i], two_tensors, 28));
+        write_file("lie.safetensors", content, compose(lengths[i], two_tensors, 28));
         refused("lie.safetensors", OTIMES_ERR_FORMAT, "lie.safetensors", what);
     }
 }
@@ -360,7 +320,7 @@ static void headers_that_lie(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         char words[256];
         snprintf(words, sizeof words, "lie.safetensors: |%s", cases[i].words);
-        write_file("lie.safetensors", cases[i].header, 8);
+        write_tensors("lie.safetensors", cases[i].header, 8);
         refused("lie.safetensors", OTIMES_ERR_FORMAT, words, cases[i].header);
     }
 }
@@ -371,7 +331,7 @@ static void deep_nesting(void **state)
     (void)state;
     char header[6001] = "{\"w\":";
     memset(header + 5, '[', sizeof header - 6);
-    write_file("deep.safetensors", header, 0);
+    write_tensors("deep.safetensors", header, 0);
     refused("deep.safetensors", OTIMES_ERR_FORMAT, "deep.safetensors: not valid JSON", "nesting");
 }
 
@@ -399,7 +359,7 @@ static void aliases_that_lead_nowhere(void **state)
             header, sizeof header,
             "{\"__metadata__\":%s,\"w\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}",
             metadata[i]);
-        write_file("alias.safetensors", header, 8);
+        write_tensors("alias.safetensors", header, 8);
         opens(&store, "alias.safetensors");
         assert_int_equal(store.entry_count, 1);
         otimes_store_close(&store);
@@ -413,15 +373,15 @@ static void aliases_that_lead_nowhere(void **state)
 
 static void write_index(const char *text)
 {
-    write_bytes(INDEX, text, strlen(text));
+    write_file(INDEX, text, strlen(text));
 }
 
 static void two_shards(void **state)
 {
     (void)state;
     otimes_store store;
-    write_file("one.safetensors", ONE("a"), 2);
-    write_file("two.safetensors", ONE("b"), 2);
+    write_tensors("one.safetensors", ONE("a"), 2);
+    write_tensors("two.safetensors", ONE("b"), 2);
     write_index("{\"metadata\":{\"total_size\":4},\"weight_map\":{\"b\":\"two.safetensors\","
                 "\"a\":\"one.safetensors\"}}");
     opens(&store, NULL);
@@ -470,8 +430,8 @@ static void indices_that_lie(void **state)
         {"{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}}",
          OTIMES_ERR_FORMAT, INDEX "|duplicate"},
     };
-    write_file("one.safetensors", ONE("a"), 2);
-    write_file("again.safetensors", ONE("a"), 2);
+    write_tensors("one.safetensors", ONE("a"), 2);
+    write_tensors("again.safetensors", ONE("a"), 2);
     for (size_t i = 0; i < COUNT(cases); i++) {
         write_index(cases[i].index);
         refused(NULL, cases[i].code, cases[i].words, cases[i].index);
@@ -485,20 +445,20 @@ static void paths_that_are_no_model(void **state)
     (void)state;
     refused("missing.safetensors", OTIMES_ERR_IO, "missing.safetensors|cannot open", "missing");
     refused(NULL, OTIMES_ERR_IO, "no model in this folder|model.safetensors", "empty folder");
-    write_bytes("empty.safetensors", "", 0);
+    write_file("empty.safetensors", "", 0);
     refused("empty.safetensors", OTIMES_ERR_FORMAT, "empty.safetensors|unknown format",
             "empty file");
-    write_bytes("text.safetensors", "hello, world\n", 13);
+    write_file("text.safetensors", "hello, world\n", 13);
     refused("text.safetensors", OTIMES_ERR_FORMAT, "text.safetensors|unknown format", "text");
     refused("text.safetensors/x", OTIMES_ERR_IO, "text.safetensors/x|cannot open", "below a file");
-    assert_int_equal(mkdir(path_of("model.safetensors"), 0755), 0);
+    assert_int_equal(mkdir(in_folder("model.safetensors"), 0755), 0);
     refused(NULL, OTIMES_ERR_IO, "model.safetensors|regular file", "a folder for a file");
-    assert_int_equal(rmdir(path_of("model.safetensors")), 0);
+    assert_int_equal(rmdir(in_folder("model.safetensors")), 0);
     alarm(60); /* a pipe that nobody writes to must not be waited for */
-    assert_int_equal(mkfifo(path_of("pipe.safetensors"), 0600), 0);
+    assert_int_equal(mkfifo(in_folder("pipe.safetensors"), 0600), 0);
     refused("pipe.safetensors", OTIMES_ERR_IO, "pipe.safetensors|regular file", "a pipe");
     alarm(0);
-    assert_int_equal(symlink("nowhere", path_of("link.safetensors")), 0);
+    assert_int_equal(symlink("nowhere", in_folder("link.safetensors")), 0);
     refused("link.safetensors", OTIMES_ERR_IO, "link.safetensors|cannot open", "a broken link");
 }
 

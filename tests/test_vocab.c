@@ -14,55 +14,17 @@
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
 
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/otimes-vocab-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static int empty_folder(void **state)
-{
-    (void)state;
-    unlink(path_of("tokenizer.json"));
-    unlink(path_of("vocab.json"));
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    empty_folder(state);
-    return rmdir(folder);
-}
-
-static void write_text(const char *name, const char *text, size_t length)
-{
-    FILE *file = fopen(path_of(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void write_json(const char *name, json_t *root)
 {
     assert_non_null(root);
-    assert_int_equal(json_dump_file(root, path_of(name), 0), 0);
+    assert_int_equal(json_dump_file(root, in_folder(name), 0), 0);
     json_decref(root);
 }
 
 static void load(otimes_vocab *vocab, int64_t count)
 {
     otimes_err err = {0};
-    assert_ok(otimes_vocab_load(vocab, folder, count, &err), &err);
+    assert_ok(otimes_vocab_load(vocab, temp_folder, count, &err), &err);
     assert_int_equal(vocab->count, count);
 }
 
@@ -325,8 +287,8 @@ static void malformed_files(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         otimes_vocab vocab;
         otimes_err err = {0};
-        write_text(cases[i].file, cases[i].text, strlen(cases[i].text));
-        assert_int_equal(otimes_vocab_load(&vocab, folder, 3, &err), OTIMES_ERR_FORMAT);
+        write_file(cases[i].file, cases[i].text, strlen(cases[i].text));
+        assert_int_equal(otimes_vocab_load(&vocab, temp_folder, 3, &err), OTIMES_ERR_FORMAT);
         assert_int_equal(err.code, OTIMES_ERR_FORMAT);
         if (!strstr(err.msg, cases[i].words) || !strstr(err.msg, cases[i].file)) {
             fail_msg("%s: expected '%s' in '%s'", cases[i].text, cases[i].words, err.msg);
@@ -350,7 +312,7 @@ static void parts_of_other_types(void **state)
     };
     for (size_t i = 0; i < COUNT(texts); i++) {
         otimes_vocab vocab;
-        write_text("tokenizer.json", texts[i], strlen(texts[i]));
+        write_file("tokenizer.json", texts[i], strlen(texts[i]));
         load(&vocab, 1);
         assert_string_equal(vocab.text[0], "a");
         otimes_vocab_free(&vocab);
@@ -367,12 +329,12 @@ static void truncated_files(void **state)
     for (size_t length = 0; length < sizeof text - 1; length++) {
         otimes_vocab vocab;
         otimes_err err = {0};
-        write_text("tokenizer.json", text, length);
-        assert_int_equal(otimes_vocab_load(&vocab, folder, 3, &err), OTIMES_ERR_FORMAT);
+        write_file("tokenizer.json", text, length);
+        assert_int_equal(otimes_vocab_load(&vocab, temp_folder, 3, &err), OTIMES_ERR_FORMAT);
         assert_int_equal(vocab.count, 0);
     }
     otimes_vocab vocab;
-    write_text("tokenizer.json", text, sizeof text - 1);
+    write_file("tokenizer.json", text, sizeof text - 1);
     load(&vocab, 3);
     assert_string_equal(vocab.text[0], " a");
     assert_string_equal(vocab.text[1], " ");

@@ -12,6 +12,7 @@
 
 #include <otimes/heads.h>
 
+#include "format/open.h"
 #include "format/json.h"
 
 static const char *needed(const char *relative)

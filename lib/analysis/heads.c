@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "base/sink.h"
-#include "run/directions.h"
 
 void otimes_heads_settings_default(otimes_heads_settings *settings)
 {
@@ -180,15 +179,6 @@ static int run_layers(heads_job *job, heads_writer *writer, otimes_sink *sink, o
         }
     }
     return rc;
-}
-
-int otimes_heads_read(const heads_job *job, int set, float *value, int32_t *id, otimes_err *err)
-{
-    const otimes_heads_settings *s = job->settings;
-    return otimes_directions_read(job->model, set == HEADS_OV_WRITE ? &job->unembed : NULL,
-                                  s->tokens, s->token_count,
-                                  job->layer_count * job->head_count * job->components,
-                                  job->direction[set], s->top, job->model->threads, value, id, err);
 }
 
 int otimes_heads(const otimes_model *model, const otimes_heads_settings *settings,

@@ -73,9 +73,6 @@ bool otimes_heads_has_eigenvalues(const heads_job *job, heads_circuit circuit);
 int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at, int64_t kv_head,
                        otimes_err *err);
 
-/* The tokens at both ends of one set of directions, [layer, head, component, 2, top]. */
-int otimes_heads_read(const heads_job *job, int set, float *value, int32_t *id, otimes_err *err);
-
 /* Declares every array of the request, writes those of one layer, and at the end the directions. */
 typedef struct heads_writer heads_writer;
 int otimes_heads_writer_new(heads_writer **writer, heads_job *job, otimes_sink *sink,

@@ -10,6 +10,7 @@
 #include "base/sink.h"
 #include "model/describe.h"
 #include "num/la.h"
+#include "run/directions.h"
 
 /* --- the list of quantities of a circuit --- */
 
@@ -463,7 +464,10 @@ int otimes_heads_write_directions(heads_writer *w, otimes_err *err)
         rc = OTIMES_NEW(&id, count * 2 * settings->top, err);
     }
     for (int i = 0; rc == OTIMES_OK && i < HEADS_DIRECTIONS; i++) {
-        rc = otimes_heads_read(job, i, value, id, err);
+        rc = otimes_directions_read(job->model, i == HEADS_OV_WRITE ? &job->unembed : NULL,
+                                    settings->tokens, settings->token_count, count,
+                                    job->direction[i], settings->top, job->model->threads, value,
+                                    id, err);
         if (rc == OTIMES_OK) {
             rc = otimes_sink_slab(w->sink, &w->direction_id[i]->array, w->direction_id[i]->id, 0,
                                   job->layer_count, id, err);

@@ -5,14 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-bool otimes_mul_i64(int64_t a, int64_t b, int64_t *product)
-{
-    if (a < 0 || b < 0) {
-        return false;
-    }
-    return !__builtin_mul_overflow(a, b, product);
-}
-
 char *otimes_strndup(const char *text, size_t length)
 {
     char *copy = otimes_alloc((int64_t)length + 1, 1);

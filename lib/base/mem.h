@@ -10,7 +10,10 @@
 #include "base/err.h"
 
 /* *product = a * b; false when a factor is negative or the product exceeds INT64_MAX. */
-bool otimes_mul_i64(int64_t a, int64_t b, int64_t *product);
+static inline bool otimes_mul_i64(int64_t a, int64_t b, int64_t *product)
+{
+    return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, product);
+}
 
 /* Zeroed memory for count items of size bytes, aligned for vector loads, or NULL; never fails for
  * count 0 (a valid pointer to nothing). Tests replace this function to make it fail. */

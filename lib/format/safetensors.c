@@ -102,7 +102,7 @@ static int read_tensor(const json_t *description, otimes_entry *entry, extent *w
         return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: %s: dtype: expected a known type, got %s",
                            path, entry->name, dtype ? dtype : "none");
     }
-    int64_t bytes;
+    int64_t bytes = 0;
     const int rc = read_shape(json_object_get(description, "shape"), entry, &bytes, path, err);
     if (rc != OTIMES_OK) {
         return rc;

@@ -35,12 +35,12 @@ typedef struct otimes_store {
     int64_t entry_count, entry_capacity;
 } otimes_store;
 
-/* Opens a directory or a file, recognised by content. On error the store is empty.
- * OTIMES_ERR_IO, OTIMES_ERR_FORMAT, OTIMES_ERR_MEMORY. */
-int otimes_store_open(otimes_store *store, const char *path, otimes_err *err);
-
-/* For loaders: appends an entry (name is copied); order and duplicates are settled by open. */
+/* For loaders: appends an entry (name is copied); order and duplicates are settled at the
+ * end. */
 int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err *err);
+
+/* When all loaders are done: sorts, refuses duplicates. OTIMES_ERR_FORMAT. */
+int otimes_store_settle(otimes_store *store, otimes_err *err);
 
 /* By exact name, or NULL. */
 const otimes_entry *otimes_store_find(const otimes_store *store, const char *name);

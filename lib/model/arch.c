@@ -89,21 +89,6 @@ static const otimes_config_rule llama_config[] = {
     {OTIMES_DIM_D_HEAD, "head_dim", OTIMES_DERIVED},
     {OTIMES_DIM_D_MLP, "intermediate_size", OTIMES_REQUIRED},
     {OTIMES_DIM_D_VOCAB, "vocab_size", OTIMES_REQUIRED},
-    {OTIMES_DIM_N_CTX, "max_position_embeddings", 2048},
-    {OTIMES_NUMBER_EPS, "rms_norm_eps", 1e-6},
-    {OTIMES_NUMBER_ROPE_THETA, "rope_theta|rope_parameters.rope_theta", 10000},
-    END_OF_CONFIG,
-};
-
-/* Llama's, with a sliding window. */
-static const otimes_config_rule windowed_config[] = {
-    {OTIMES_DIM_D_MODEL, "hidden_size", OTIMES_REQUIRED},
-    {OTIMES_NUMBER_N_LAYERS, "num_hidden_layers", OTIMES_REQUIRED},
-    {OTIMES_DIM_N_HEADS, "num_attention_heads", OTIMES_REQUIRED},
-    {OTIMES_DIM_N_KV_HEADS, "num_key_value_heads", OTIMES_DERIVED},
-    {OTIMES_DIM_D_HEAD, "head_dim", OTIMES_DERIVED},
-    {OTIMES_DIM_D_MLP, "intermediate_size", OTIMES_REQUIRED},
-    {OTIMES_DIM_D_VOCAB, "vocab_size", OTIMES_REQUIRED},
     {OTIMES_DIM_N_CTX, "max_position_embeddings", 32768},
     {OTIMES_NUMBER_EPS, "rms_norm_eps", 1e-6},
     {OTIMES_NUMBER_ROPE_THETA, "rope_theta|rope_parameters.rope_theta", 10000},
@@ -194,7 +179,7 @@ const otimes_arch otimes_archs[] = {
         .positions = OTIMES_POSITIONS_ROPE,
         .mlp = OTIMES_MLP_GATED,
         .activation_names = "hidden_act",
-        .config = windowed_config,
+        .config = llama_config,
         .tensors = {llama_tensors, NULL},
     },
     {
@@ -207,7 +192,7 @@ const otimes_arch otimes_archs[] = {
         .mlp = OTIMES_MLP_GATED,
         .activation_names = "hidden_act",
         .window_switch = "use_sliding_window",
-        .config = windowed_config,
+        .config = llama_config,
         .tensors = {llama_tensors, qwen2_biases},
     },
     {

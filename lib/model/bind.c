@@ -245,6 +245,23 @@ static void tie(otimes_model *model)
     }
 }
 
+/* The name that was looked for: the first of a rule's patterns, with its layer. */
+static int add_absent(problems *list, const char *pattern, int64_t layer, otimes_err *err)
+{
+    const char *mark = strstr(pattern, "{l}");
+    const int length = (int)strcspn(pattern, "|");
+    otimes_text name = {0};
+    int rc = mark && mark < pattern + length
+                 ? otimes_text_add(&name, err, "%.*s%lld%.*s", (int)(mark - pattern), pattern,
+                                   (long long)layer, (int)(pattern + length - mark - 3), mark + 3)
+                 : otimes_text_add(&name, err, "%.*s", length, pattern);
+    if (rc == OTIMES_OK) {
+        rc = add_problem(list, "absent", name.data, "", err);
+    }
+    otimes_text_free(&name);
+    return rc;
+}
+
 static int list_absent(otimes_model *model, problems *list, otimes_err *err)
 {
     const otimes_tensor_rule *rule;
@@ -258,12 +275,7 @@ static int list_absent(otimes_model *model, problems *list, otimes_err *err)
             if (otimes_model_binding(model, rule->slot, layer)->entry) {
                 continue;
             }
-            /* The plain pattern, with its layer in braces, tells which tensor is meant. */
-            char where[48] = "";
-            if (of_layer) {
-                snprintf(where, sizeof where, " for l = %lld", (long long)layer);
-            }
-            const int rc = add_problem(list, "absent", rule->name, where, err);
+            const int rc = add_absent(list, rule->name, layer, err);
             if (rc != OTIMES_OK) {
                 return rc;
             }

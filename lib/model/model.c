@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/sha256.h"
-#include "base/sink.h"
+#include "format/open.h"
 #include "model/bind.h"
 #include "model/config.h"
 

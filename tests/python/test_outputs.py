@@ -453,8 +453,8 @@ def test_bigram_subset(run: Run) -> None:
 
 def test_layers_and_heads(run: Run) -> None:
     """A choice of layers and heads is that part of the whole."""
-    whole = run("heads", GOLDEN / "qwen2")
-    part = run("heads", GOLDEN / "qwen2", "--layers", "0,2", "--heads", "1,2")
+    whole = run("heads", GOLDEN / "transformer_lens")
+    part = run("heads", GOLDEN / "transformer_lens", "--layers", "0,2", "--heads", "1,2")
     assert list(part["layer"].values) == [0, 2] and list(part["head"].values) == [1, 2]
     for key, variable in part.data_vars.items():
         if variable.dims[:2] == ("layer", "head"):
