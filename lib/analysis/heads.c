@@ -150,24 +150,30 @@ typedef struct group_work {
     heads_job *job;
     const otimes_layer *layer;
     int64_t layer_at;
+    int64_t
+        parts; /* a group is cut into, so that few key/value heads still keep all threads busy */
 } group_work;
 
-static int run_group(void *context, int64_t kv_head, int worker, otimes_err *err)
+static int run_group(void *context, int64_t item, int worker, otimes_err *err)
 {
     const group_work *work = context;
     (void)worker;
-    return otimes_heads_group(work->job, work->layer, work->layer_at, kv_head, err);
+    return otimes_heads_group(work->job, work->layer, work->layer_at, item / work->parts,
+                              item % work->parts, work->parts, err);
 }
 
 static int run_layers(heads_job *job, heads_writer *writer, otimes_sink *sink, otimes_err *err)
 {
+    const int64_t kv_heads = job->info->n_kv_heads;
+    const int64_t workers = otimes_par_workers(job->info->n_heads, job->model->threads);
+    const int64_t parts = (workers + kv_heads - 1) / kv_heads;
     int rc = OTIMES_OK;
     for (int64_t at = 0; rc == OTIMES_OK && at < job->layer_count; at++) {
         otimes_layer layer;
         rc = otimes_layer_load(job->model, job->layers[at], OTIMES_PART_ATTENTION, &layer, err);
-        group_work work = {job, &layer, at};
+        group_work work = {job, &layer, at, parts};
         if (rc == OTIMES_OK) {
-            rc = otimes_par_for(job->info->n_kv_heads, job->model->threads, run_group, &work, err);
+            rc = otimes_par_for(kv_heads * parts, job->model->threads, run_group, &work, err);
         }
         if (rc == OTIMES_OK) {
             rc = otimes_heads_write_layer(writer, &layer, at, err);

@@ -273,14 +273,15 @@ static int make_shared(const heads_job *job, const otimes_layer *layer, int64_t 
 }
 
 int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at, int64_t kv_head,
-                       otimes_err *err)
+                       int64_t part, int64_t parts, otimes_err *err)
 {
     const int64_t group = job->info->n_heads / job->info->n_kv_heads;
     views value = {0}, key = {0};
     bool shared = false;
     int rc = OTIMES_OK;
     for (int64_t at = 0; rc == OTIMES_OK && at < job->head_count; at++) {
-        if (job->heads[at] / group != kv_head) {
+        const int64_t head = job->heads[at];
+        if (head / group != kv_head || head % parts != part) {
             continue;
         }
         if (!shared) {

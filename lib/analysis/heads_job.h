@@ -68,10 +68,10 @@ typedef struct heads_job {
 bool otimes_heads_has(const heads_job *job, heads_circuit circuit);
 bool otimes_heads_has_eigenvalues(const heads_job *job, heads_circuit circuit);
 
-/* All quantities of the query heads that share key/value head kv_head of a loaded layer, into the
- * job's results; layer_at counts into job->layers. */
+/* All quantities of query heads that share key/value head kv_head of a loaded layer, into the job's
+ * results: of each `parts` of them the one at place `part`. layer_at counts into job->layers. */
 int otimes_heads_group(heads_job *job, const otimes_layer *layer, int64_t layer_at, int64_t kv_head,
-                       otimes_err *err);
+                       int64_t part, int64_t parts, otimes_err *err);
 
 /* Declares every array of the request, writes those of one layer, and at the end the directions. */
 typedef struct heads_writer heads_writer;
