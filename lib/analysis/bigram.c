@@ -3,67 +3,16 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <string.h>
 
+#include "analysis/bigram_job.h"
 #include "base/dtype.h"
 #include "base/index.h"
-#include "base/mem.h"
 #include "base/par.h"
 #include "base/sink.h"
-#include "model/describe.h"
+#include "model/model.h"
 #include "num/la.h"
-#include "num/stats.h"
-#include "num/topk.h"
 #include "run/norm.h"
-#include "run/plan.h"
 #include "run/vocab.h"
-
-/* Rows are taken by tiles, each tile by strips that one worker carries through all the columns of a
- * block: product and consumers while it is in cache. The shapes do not depend on the number of
- * threads, so neither do the results. */
-enum {
-    TILE_ROWS = OTIMES_TILE_ROWS,
-    STRIP_ROWS = OTIMES_STRIP_ROWS,
-    BLOCK_COLUMNS = OTIMES_BLOCK_COLUMNS
-};
-
-/* Running state of one row. */
-typedef struct row_state {
-    otimes_topk top, bottom;
-    otimes_row_stats stats;
-    int64_t diagonal_column; /* place of the row's own token among the columns; -1: none */
-    float diagonal;
-    int64_t above; /* entries larger than the diagonal */
-} row_state;
-
-/* Results of one tile, as they are written. */
-typedef struct tile_results {
-    float *top_value, *top_log_prob, *bottom_value; /* [TILE_ROWS, top] */
-    int32_t *top_id, *bottom_id;
-    double *mean, *std, *logsumexp; /* [TILE_ROWS] */
-    float *diagonal_value;
-    int64_t *diagonal_rank;
-} tile_results;
-
-typedef struct bigram_job {
-    const otimes_model *model;
-    const otimes_model_info *info;
-    const otimes_bigram_settings *settings;
-    otimes_unembed unembed;
-    const float *bias;  /* [columns] with exact; NULL: none */
-    float *chosen_bias; /* owned: bias of the chosen columns */
-    int64_t row_count, column_count, top;
-    float *position;   /* [d_model] added to each row; NULL: none */
-    float *rows;       /* [TILE_ROWS, d_model] */
-    float *columns;    /* [BLOCK_COLUMNS, d_model] */
-    float *strips;     /* a worker's [STRIP_ROWS, BLOCK_COLUMNS]; with full [TILE_ROWS, ...] */
-    uint16_t *halves;  /* [TILE_ROWS, BLOCK_COLUMNS] with full=float16 */
-    row_state *states; /* [TILE_ROWS] */
-    tile_results results;
-    int64_t first_row, tile_rows, first_column, block_columns; /* at hand */
-    otimes_pool pool;                                          /* every buffer above */
-} bigram_job;
 
 void otimes_bigram_settings_default(otimes_bigram_settings *settings)
 {
@@ -104,7 +53,7 @@ static int new_buffers(bigram_job *job, otimes_err *err)
     const int64_t d = job->info->d_model, each = TILE_ROWS * job->top;
     const otimes_bigram_full full = job->settings->full;
     const int64_t strips = otimes_par_workers(TILE_ROWS / STRIP_ROWS, job->model->threads);
-    tile_results *r = &job->results;
+    bigram_results *r = &job->results;
     int rc = OTIMES_OK;
     job->rows = otimes_pool_new(&job->pool, TILE_ROWS * d, sizeof(float), &rc, err);
     job->columns = otimes_pool_new(&job->pool, BLOCK_COLUMNS * d, sizeof(float), &rc, err);
@@ -188,9 +137,9 @@ static int begin_row(void *context, int64_t i, int worker, otimes_err *err)
     const bigram_job *job = context;
     const int64_t d = job->info->d_model, top = job->top, at = job->first_row + i;
     const int64_t token = job->settings->rows ? job->settings->rows[at] : at;
-    row_state *state = &job->states[i];
+    bigram_row *state = &job->states[i];
     (void)worker;
-    *state = (row_state){
+    *state = (bigram_row){
         .top = {.capacity = top,
                 .sign = 1,
                 .value = job->results.top_value + i * top,
@@ -239,7 +188,7 @@ static int begin_tile(bigram_job *job, otimes_err *err)
 }
 
 /* A row's piece of the block, while it is in cache. */
-static void consume(const bigram_job *job, row_state *state, const float *values)
+static void consume(const bigram_job *job, bigram_row *state, const float *values)
 {
     const int64_t first = job->first_column, count = job->block_columns;
     otimes_topk_scan(&state->top, values, count, (int32_t)first);
@@ -282,9 +231,9 @@ static int run_strip(void *context, int64_t strip, int worker, otimes_err *err)
 static void finish_rows(bigram_job *job)
 {
     const int64_t top = job->top;
-    tile_results *r = &job->results;
+    bigram_results *r = &job->results;
     for (int64_t i = 0; i < job->tile_rows; i++) {
-        row_state *state = &job->states[i];
+        bigram_row *state = &job->states[i];
         otimes_topk *const ends[] = {&state->top, &state->bottom};
         for (int end = 0; end < 2; end++) {
             otimes_topk_finish(ends[end]);
@@ -304,163 +253,7 @@ static void finish_rows(bigram_job *job)
     }
 }
 
-/* --- what is written --- */
-
-typedef struct output {
-    otimes_array array;
-    size_t field; /* in tile_results */
-    int id;
-} output;
-
-enum { OUTPUTS = 10 };
-
-typedef struct bigram_writer {
-    otimes_axis token, output_token, column, rank;
-    const char **token_labels, **output_labels, **column_labels;
-    int64_t *token_ids;
-    output outputs[OUTPUTS];
-    otimes_array id_array, table;
-    int id_id, table_id;
-} bigram_writer;
-
-static int declare_outputs(const bigram_job *job, bigram_writer *w, otimes_sink *sink,
-                           otimes_err *err)
-{
-    const char *formula = job->settings->exact ? "LN_f(W_E (+ W_pos)) W_U + b_U" : "W_E W_U";
-    const struct {
-        const char *name, *long_name;
-        otimes_type type;
-        bool ranked;
-        const char *labels_of;
-        size_t field;
-    } list[OUTPUTS] = {
-        {"top_value", "largest entries of each row", OTIMES_F32, true, NULL,
-         offsetof(tile_results, top_value)},
-        {"top_id", "their output tokens", OTIMES_I32, true, "output_token",
-         offsetof(tile_results, top_id)},
-        {"top_log_prob", "their log-probabilities under the row's softmax", OTIMES_F32, true, NULL,
-         offsetof(tile_results, top_log_prob)},
-        {"bottom_value", "smallest entries of each row", OTIMES_F32, true, NULL,
-         offsetof(tile_results, bottom_value)},
-        {"bottom_id", "their output tokens", OTIMES_I32, true, "output_token",
-         offsetof(tile_results, bottom_id)},
-        {"row_mean", "mean of the row", OTIMES_F64, false, NULL, offsetof(tile_results, mean)},
-        {"row_std", "population standard deviation of the row", OTIMES_F64, false, NULL,
-         offsetof(tile_results, std)},
-        {"row_logsumexp", "log of the sum of exponentials of the row", OTIMES_F64, false, NULL,
-         offsetof(tile_results, logsumexp)},
-        {"diagonal_value", "entry of the token itself", OTIMES_F32, false, NULL,
-         offsetof(tile_results, diagonal_value)},
-        {"diagonal_rank", "how many entries of the row are larger than the token's own", OTIMES_I64,
-         false, NULL, offsetof(tile_results, diagonal_rank)},
-    };
-    int rc = OTIMES_OK;
-    for (int i = 0; rc == OTIMES_OK && i < OUTPUTS; i++) {
-        w->outputs[i] = (output){
-            .array = {.name = list[i].name,
-                      .type = list[i].type,
-                      .ndim = list[i].ranked ? 2 : 1,
-                      .axis = {&w->token, &w->rank},
-                      .long_name = list[i].long_name,
-                      .units = "1",
-                      .formula = formula,
-                      .orientation = "row = source token, column = output token",
-                      .labels_of = list[i].labels_of},
-            .field = list[i].field,
-        };
-        rc = otimes_sink_declare(sink, &w->outputs[i].array, &w->outputs[i].id, err);
-    }
-    return rc;
-}
-
-static int make_axes(const bigram_job *job, bigram_writer *w, otimes_err *err)
-{
-    const otimes_bigram_settings *s = job->settings;
-    const otimes_model_info *info = job->info;
-    int rc = otimes_token_labels(job->model, false, s->rows, job->row_count, &w->token_labels, err);
-    if (rc == OTIMES_OK) {
-        rc = otimes_token_labels(job->model, true, NULL, info->d_vocab_out, &w->output_labels, err);
-    }
-    if (rc == OTIMES_OK && s->columns) {
-        rc = otimes_token_labels(job->model, true, s->columns, job->column_count, &w->column_labels,
-                                 err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = OTIMES_NEW(&w->token_ids, job->row_count, err);
-    }
-    for (int64_t i = 0; rc == OTIMES_OK && i < job->row_count; i++) {
-        w->token_ids[i] = s->rows ? s->rows[i] : i;
-    }
-    w->token = (otimes_axis){"token", job->row_count, w->token_labels,
-                             w->token_labels ? NULL : w->token_ids, "source token"};
-    w->output_token =
-        (otimes_axis){"output_token", info->d_vocab_out, w->output_labels, NULL, "output token"};
-    w->column = (otimes_axis){"column_token", job->column_count, w->column_labels,
-                              w->column_labels ? NULL : s->columns, "chosen output token"};
-    w->rank = (otimes_axis){"rank", job->top, NULL, NULL, "place, the extreme first"};
-    return rc;
-}
-
-static int declare(const bigram_job *job, bigram_writer *w, otimes_sink *sink, otimes_err *err)
-{
-    const otimes_bigram_settings *s = job->settings;
-    int rc = make_axes(job, w, err);
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_axis(sink, &w->output_token, err);
-    }
-    w->id_array = (otimes_array){.name = "token_id",
-                                 .type = OTIMES_I64,
-                                 .ndim = 1,
-                                 .axis = {&w->token},
-                                 .long_name = "id of each source token",
-                                 .units = "1",
-                                 .formula = "id",
-                                 .orientation = "one entry a source token"};
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_declare(sink, &w->id_array, &w->id_id, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_slab(sink, &w->id_array, w->id_id, 0, job->row_count, w->token_ids, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = declare_outputs(job, w, sink, err);
-    }
-    if (rc != OTIMES_OK || s->full == OTIMES_BIGRAM_FULL_NONE) {
-        return rc;
-    }
-    w->table = w->outputs[0].array;
-    w->table.name = "table";
-    w->table.type = s->full == OTIMES_BIGRAM_FULL_F16 ? OTIMES_F16 : OTIMES_F32;
-    w->table.ndim = 2;
-    w->table.axis[1] = s->columns ? &w->column : &w->output_token;
-    w->table.long_name = "the table itself";
-    w->table.chunk[0] = 64;
-    w->table.chunk[1] = BLOCK_COLUMNS;
-    return otimes_sink_declare(sink, &w->table, &w->table_id, err);
-}
-
-static int write_tile(const bigram_job *job, const bigram_writer *w, otimes_sink *sink,
-                      otimes_err *err)
-{
-    int rc = OTIMES_OK;
-    for (int i = 0; rc == OTIMES_OK && i < OUTPUTS; i++) {
-        const void *data = *(void *const *)((const char *)&job->results + w->outputs[i].field);
-        rc = otimes_sink_slab(sink, &w->outputs[i].array, w->outputs[i].id, job->first_row,
-                              job->tile_rows, data, err);
-    }
-    return rc;
-}
-
-static int write_block(const bigram_job *job, const bigram_writer *w, otimes_sink *sink,
-                       otimes_err *err)
-{
-    const int64_t start[OTIMES_MAX_DIMS] = {job->first_row, job->first_column};
-    const int64_t count[OTIMES_MAX_DIMS] = {job->tile_rows, job->block_columns};
-    const void *data = job->halves ? (const void *)job->halves : (const void *)job->strips;
-    return sink->ops->write(sink, w->table_id, start, count, data, err);
-}
-
-static int run_tile(bigram_job *job, const bigram_writer *w, otimes_sink *sink, otimes_err *err)
+static int run_tile(bigram_job *job, const bigram_writer *w, otimes_err *err)
 {
     const int64_t total = job->column_count;
     int rc = begin_tile(job, err);
@@ -474,32 +267,20 @@ static int run_tile(bigram_job *job, const bigram_writer *w, otimes_sink *sink, 
                                 run_strip, job, err);
         }
         if (rc == OTIMES_OK && job->settings->full != OTIMES_BIGRAM_FULL_NONE) {
-            rc = write_block(job, w, sink, err);
+            rc = otimes_bigram_write_block(w, err);
         }
         if (rc == OTIMES_OK) {
-            rc = otimes_sink_progress(
-                sink, (double)job->first_row + (double)job->tile_rows * (double)c / (double)total,
-                (double)job->row_count, err);
+            rc = otimes_sink_progress(w->sink,
+                                      (double)job->first_row +
+                                          (double)job->tile_rows * (double)c / (double)total,
+                                      (double)job->row_count, err);
         }
     }
     if (rc == OTIMES_OK) {
         finish_rows(job);
-        rc = write_tile(job, w, sink, err);
+        rc = otimes_bigram_write_tile(w, err);
     }
     return rc;
-}
-
-static int write_attributes(const bigram_job *job, otimes_sink *sink, otimes_err *err)
-{
-    const otimes_bigram_settings *s = job->settings;
-    int rc = otimes_model_attributes(job->model, sink, err);
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_i64(sink, "exact", s->exact, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_i64(sink, "position", s->position, err);
-    }
-    return rc == OTIMES_OK ? otimes_sink_i64(sink, "column_count", job->column_count, err) : rc;
 }
 
 int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *settings,
@@ -513,16 +294,13 @@ int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *setti
     bigram_writer writer = {0};
     int rc = begin(&job, err);
     if (rc == OTIMES_OK) {
-        rc = write_attributes(&job, sink, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = declare(&job, &writer, sink, err);
+        rc = otimes_bigram_declare(&writer, &job, sink, err);
     }
     for (job.first_row = 0; rc == OTIMES_OK && job.first_row < job.row_count;
          job.first_row += TILE_ROWS) {
         const int64_t left = job.row_count - job.first_row;
         job.tile_rows = left < TILE_ROWS ? left : TILE_ROWS;
-        rc = run_tile(&job, &writer, sink, err);
+        rc = run_tile(&job, &writer, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_progress(sink, (double)job.row_count, (double)job.row_count, err);
@@ -530,10 +308,7 @@ int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *setti
     if (rc == OTIMES_OK) {
         rc = otimes_sink_finish(sink, err);
     }
-    otimes_free(writer.token_labels);
-    otimes_free(writer.output_labels);
-    otimes_free(writer.column_labels);
-    otimes_free(writer.token_ids);
+    otimes_bigram_writer_free(&writer);
     otimes_unembed_free(&job.unembed);
     otimes_pool_free(&job.pool);
     return rc;
