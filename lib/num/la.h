@@ -4,7 +4,9 @@
  * run and a test of one implementation against the other are the same code above this line.
  *
  * Matrices are row-major; ld is the distance between rows in elements. Each call is safe from
- * several threads at once and, inside a parallel loop, runs on the calling thread alone.
+ * several threads at once and, inside a parallel loop, runs on the calling thread alone. Where a
+ * library counts in 32 bits, larger sizes go to the plain-C product, or are refused with
+ * OTIMES_ERR_ARGUMENT by the calls that return a code.
  */
 #ifndef OTIMES_NUM_LA_H
 #define OTIMES_NUM_LA_H
