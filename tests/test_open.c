@@ -62,8 +62,7 @@ static size_t bytes_of(const json_t *tensor)
     json_t *size;
     assert_true(otimes_dtype_parse(json_string_value(json_object_get(tensor, "dtype")), &dtype));
     size_t bytes = otimes_dtype_size(dtype);
-    json_array_foreach(json_object_get(tensor, "shape"), index, size)
-    {
+    json_array_foreach (json_object_get(tensor, "shape"), index, size) {
         bytes *= (size_t)json_integer_value(size);
     }
     return bytes;
@@ -77,8 +76,7 @@ static void write_weights(const checkpoint *c)
     const char *name;
     size_t at = 0;
     assert_non_null(data);
-    json_object_foreach(header, name, tensor)
-    {
+    json_object_foreach (header, name, tensor) {
         if (strcmp(name, "__metadata__") == 0) {
             continue;
         }
@@ -122,8 +120,7 @@ static void edit(json_t *object, const char *changes)
     if (!patch) {
         fail_msg("%s: %s", changes, problem.text);
     }
-    json_object_foreach(patch, key, value)
-    {
+    json_object_foreach (patch, key, value) {
         if (json_is_string(value) && strcmp(json_string_value(value), "DELETE") == 0) {
             json_object_del(object, key);
         } else {
@@ -286,6 +283,8 @@ static void configurations(void **state)
          "embed.W_E: shape [21,13], expected [21,14]"},
         {"transformer_lens", "{\"use_qk_norm\":true}", NULL, UNSUPPORTED, "use_qk_norm"},
         {"transformer_lens", "{\"num_experts\":4}", NULL, UNSUPPORTED, "num_experts"},
+        {"transformer_lens_none", "{\"tie_word_embeddings\":true}", NULL, MODEL,
+         "tie_word_embeddings|one vocabulary at both ends, got 20 input and 17 output tokens"},
         {"transformer_lens_none", "{\"tokens\":[1]}", NULL, FORMAT,
          "config.json: entry 0: expected text"},
     };
@@ -552,8 +551,7 @@ static void nan_and_infinity_in_every_tensor(void **state)
         json_t *value;
         int round = 0;
         read_golden(&c, names[n]);
-        json_object_foreach(c.header, tensor, value)
-        {
+        json_object_foreach (c.header, tensor, value) {
             if (strcmp(tensor, "__metadata__") != 0) {
                 check_spoilt(names[n], tensor, round % 3, round / 3 % 2);
                 check_spoilt(names[n], tensor, (round + 1) % 3, (round / 3 + 1) % 2);

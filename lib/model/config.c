@@ -309,6 +309,15 @@ int otimes_config_kinds(otimes_model *model, const json_t *config, const char *w
     if (arch->window_switch && !flag(config, arch->window_switch, false)) {
         model->info.sliding_window = 0;
     }
+    if (model->info.tied &&
+        model->dims[OTIMES_DIM_D_VOCAB] != model->dims[OTIMES_DIM_D_VOCAB_OUT]) {
+        return otimes_fail(
+            err, OTIMES_ERR_MODEL,
+            "%s: tie_word_embeddings: expected one vocabulary at both ends, got %lld "
+            "input and %lld output tokens",
+            where, (long long)model->dims[OTIMES_DIM_D_VOCAB],
+            (long long)model->dims[OTIMES_DIM_D_VOCAB_OUT]);
+    }
     int rc = check_refused(model, config, where, err);
     if (rc == OTIMES_OK && arch->config_says_kind) {
         rc = tl_norm(model, config, where, err);

@@ -228,11 +228,11 @@ int otimes_unembed_rows(const otimes_unembed *unembed, int64_t first, int64_t co
                         otimes_err *err)
 {
     const otimes_model *model = unembed->model;
+    const otimes_binding *W_U = otimes_model_binding(model, OTIMES_SLOT_W_U, -1);
     const int64_t d = model->info.d_model;
-    int rc = check_rows("W_U", first, count, model->info.d_vocab_out, err);
+    int rc = check_rows("W_U", first, count, W_U->dim[0], err);
     if (rc == OTIMES_OK) {
-        rc = otimes_binding_read(model, otimes_model_binding(model, OTIMES_SLOT_W_U, -1), first,
-                                 count, out, err);
+        rc = otimes_binding_read(model, W_U, first, count, out, err);
     }
     if (rc != OTIMES_OK) {
         return rc;
