@@ -62,7 +62,7 @@ typedef struct bigram_job {
 /* An array and where a tile of it lies. */
 typedef struct bigram_output {
     otimes_array array;
-    size_t field; /* in tile_results */
+    size_t field; /* in bigram_results */
     int id;
 } bigram_output;
 

@@ -49,8 +49,7 @@ static int check_weight_map(const otimes_store *store, const json_t *weight_map,
 {
     const char *tensor;
     json_t *shard;
-    json_object_foreach((json_t *)weight_map, tensor, shard)
-    {
+    json_object_foreach ((json_t *)weight_map, tensor, shard) {
         if (!otimes_store_find(store, tensor)) {
             return otimes_fail(err, OTIMES_ERR_FORMAT,
                                "%s: weight_map: %s is in none of the shards", index_path, tensor);
@@ -77,8 +76,7 @@ static int open_shards(otimes_store *store, const char *index_path, otimes_err *
               : otimes_fail(err, OTIMES_ERR_MEMORY, "%s: out of memory", index_path);
     const char *tensor;
     json_t *shard;
-    json_object_foreach(weight_map, tensor, shard)
-    {
+    json_object_foreach (weight_map, tensor, shard) {
         const char *name = json_string_value(shard);
         if (rc != OTIMES_OK) {
             break;

@@ -138,8 +138,7 @@ static int add_aliases(otimes_store *store, const json_t *header, otimes_err *er
 {
     const char *alias;
     json_t *value;
-    json_object_foreach(json_object_get(header, "__metadata__"), alias, value)
-    {
+    json_object_foreach (json_object_get(header, "__metadata__"), alias, value) {
         const char *target = json_string_value(value);
         if (!target || json_object_get(header, alias) || !json_object_get(header, target)) {
             continue;
@@ -169,8 +168,7 @@ static int add_tensors(otimes_store *store, const otimes_file *file, json_t *hea
     int rc = OTIMES_NEW(&extents, (int64_t)json_object_size(header), err);
     const char *name;
     json_t *description;
-    json_object_foreach(header, name, description)
-    {
+    json_object_foreach (header, name, description) {
         if (rc != OTIMES_OK) {
             break;
         }

@@ -176,8 +176,7 @@ static int set_all(otimes_vocab *vocab, const json_t *tokens, coding how, const 
     json_t *item;
     size_t index;
     int rc = OTIMES_OK;
-    json_object_foreach((json_t *)tokens, token, item)
-    {
+    json_object_foreach ((json_t *)tokens, token, item) {
         if (!json_is_integer(item)) {
             return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: vocab: %s: expected an integer id",
                                path, token);
@@ -187,8 +186,7 @@ static int set_all(otimes_vocab *vocab, const json_t *tokens, coding how, const 
             return rc;
         }
     }
-    json_array_foreach(tokens, index, item)
-    {
+    json_array_foreach (tokens, index, item) {
         token = json_string_value(json_array_get(item, 0));
         if (!token) {
             return otimes_fail(err, OTIMES_ERR_FORMAT,
@@ -213,8 +211,7 @@ static bool has_step(const json_t *step, const char *type)
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         size_t index;
         json_t *inner;
-        json_array_foreach(json_object_get(step, lists[i]), index, inner)
-        {
+        json_array_foreach (json_object_get(step, lists[i]), index, inner) {
             own = json_string_value(json_object_get(inner, "type"));
             if (own && strcmp(own, type) == 0) {
                 return true;
@@ -236,8 +233,7 @@ static int read_tokenizer(otimes_vocab *vocab, const json_t *root, const char *p
     int rc = set_all(vocab, tokens, byte_level ? CODING_BYTE_LEVEL : CODING_METASPACE, path, err);
     size_t index;
     json_t *added;
-    json_array_foreach(json_object_get(root, "added_tokens"), index, added)
-    {
+    json_array_foreach (json_object_get(root, "added_tokens"), index, added) {
         const json_t *id = json_object_get(added, "id");
         const char *content = json_string_value(json_object_get(added, "content"));
         if (rc != OTIMES_OK) {
@@ -307,8 +303,7 @@ int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t coun
     size_t index;
     json_t *item;
     int rc = begin(vocab, count, err);
-    json_array_foreach(list, index, item)
-    {
+    json_array_foreach (list, index, item) {
         if (rc != OTIMES_OK) {
             break;
         }

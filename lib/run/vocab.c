@@ -206,8 +206,10 @@ static int add_tied_tokens(const otimes_model *model, const otimes_unembed *unem
         rc = otimes_binding_read(model, W_E, first, count, s->narrow, err);
         if (rc == OTIMES_OK) {
             widen(s->narrow, count * d, s->embed);
-            for (int64_t i = 0; i < count * d; i++) {
-                sum[i % d] += s->embed[i];
+            for (int64_t i = 0; i < count; i++) {
+                for (int64_t j = 0; j < d; j++) {
+                    sum[j] += s->embed[i * d + j];
+                }
             }
             rc = add_tile(s, count, s->embed, s->embed, s->G_E, err);
         }

@@ -44,7 +44,8 @@ OTIMES_API void otimes_bigram_settings_default(otimes_bigram_settings *settings)
  *   row_mean, row_std, row_logsumexp [token]: over the output tokens (population std)
  *   diagonal_value, diagonal_rank [token]: T[s, s] and how many entries of the row are larger; NaN
  *     and -1 where the output vocabulary is another or s is not among the columns
- *   table [token, output_token]: with `full`
+ *   token_id [token]: ids of the source tokens
+ *   table [token, output_token]: with `full`; [token, column_token] where columns were chosen
  * Computed by tiles: 2 d_vocab d_vocab_out d_model flops, memory of tiles alone. Results are
  * independent of the number of threads up to the BLAS' own rounding.
  * Errors: OTIMES_ERR_ARGUMENT (settings), those of reading weights, the sink's. */

@@ -51,11 +51,15 @@ OTIMES_API void otimes_heads_settings_default(otimes_heads_settings *settings);
  *     for OV is the copying score of A Mathematical Framework (named OV_copying)
  *   C_effective_rank [layer, head]: exp(entropy(sigma / sum sigma))
  *   full_C_...: the same of the circuit over the vocabulary, W_E W_OV W_U and
- *     W_E W_QK W_E^T / attn_scale, through M = W_U W_E and square roots of the Grams of W_E and
- * W_U; eigenvalues of full OV only where output and input vocabulary are one QK_position_..., with
- * learned positions: norms of the blocks of (W_E; W_pos) W_QK (W_E; W_pos)^T / attn_scale
- *   QK_offset_norm, _trace, _singular_values [layer, head, offset(, component)]: W_Q R(offset)
- * W_K^T QK_bias_norm, _singular_values: with the biases as row d_model + 1 of each factor
+ *     W_E W_QK W_E^T / attn_scale, through M = W_U W_E and square roots of the Grams of both
+ *     ends; eigenvalues of full OV only where output and input vocabulary are one
+ *   QK_position_token_token, _token_position, _position_token, _position_position [layer, head],
+ *     with learned positions: norms of the blocks of
+ *     (W_E; W_pos) W_QK (W_E; W_pos)^T / attn_scale
+ *   QK_offset_norm, _trace [layer, head, offset], _singular_values [layer, head, offset,
+ *     component]: W_Q R(offset) W_K^T
+ *   QK_bias_norm, _singular_values: with the biases as row d_model + 1 of each factor
+ *   OV_A, OV_B, QK_A, QK_B, OV, QK, QK_positions: matrices, as settings ask for them
  *   OV_read_id, OV_write_id, QK_query_id, QK_key_id and _value [layer, head, top_component, end,
  *     rank]: the tokens at both ends of singular directions, W_E u and v^T W_U (W_E v for QK)
  * Signs of singular vectors: the entry of u of largest modulus is positive.

@@ -186,8 +186,7 @@ OTIMES_API OTIMES_MUST_CHECK int otimes_position_rows(const otimes_model *model,
 /* The unembedding, read by tiles: folding and centring need one pass over it first. */
 typedef struct otimes_unembed {
     const otimes_model *model;
-    double *
-        mean; /* [d_model] mean over the vocabulary that centring takes away; NULL if it does not */
+    double *mean;       /* [d_model] mean over the vocabulary, taken away; NULL if it is not */
     float *fold;        /* [d_model] final norm weight folded in; NULL if it is not */
     float *bias;        /* [d_vocab_out] b_U, processed; NULL when the model has none */
     float *ln_w, *ln_b; /* [d_model] the final norm's own when not folded; NULL otherwise */
