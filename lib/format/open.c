@@ -12,8 +12,39 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 
-#define INDEX_NAME "model.safetensors.index.json"
-#define SINGLE_NAME "model.safetensors"
+/* What a model's folder may hold, in the order it is looked for: weights in one file, or an index of
+ * shards. */
+static const struct {
+    const char *single, *index;
+} folder_names[] = {
+    {"model.safetensors", "model.safetensors.index.json"},
+    {"pytorch_model.bin", "pytorch_model.bin.index.json"},
+    {"consolidated.00.pth", NULL},
+};
+
+/* Every format, asked in this order whether it knows a file by its first bytes. */
+static const struct {
+    const char *name;
+    bool (*recognise)(const otimes_map *map);
+    int (*add)(otimes_store *store, const otimes_file *file, otimes_err *err);
+} formats[] = {
+    {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
+};
+
+static int unknown_format(const char *path, otimes_err *err)
+{
+    otimes_text known = {0};
+    int rc = OTIMES_OK;
+    for (size_t i = 0; rc == OTIMES_OK && i < sizeof formats / sizeof formats[0]; i++) {
+        rc = otimes_text_add(&known, err, "%s%s", i ? ", " : "", formats[i].name);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_fail(err, OTIMES_ERR_FORMAT, "%s: unknown format: expected the beginning of %s",
+                         path, known.data);
+    }
+    otimes_text_free(&known);
+    return rc;
+}
 
 /* Maps one more file, takes over `path`, and adds its tensors by the loader that knows it. */
 static int add_file(otimes_store *store, char *path, otimes_err *err)
@@ -27,14 +58,13 @@ static int add_file(otimes_store *store, char *path, otimes_err *err)
     if (rc != OTIMES_OK) {
         return rc;
     }
-    if (otimes_safetensors_recognise(&file->map)) {
-        store->format = "safetensors";
-        return otimes_safetensors_add(store, file, err);
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        if (formats[i].recognise(&file->map)) {
+            store->format = formats[i].name;
+            return formats[i].add(store, file, err);
+        }
     }
-    return otimes_fail(err, OTIMES_ERR_FORMAT,
-                       "%s: unknown format: expected safetensors (8 bytes of header length, then "
-                       "a JSON object)",
-                       path);
+    return unknown_format(path, err);
 }
 
 /* A shard's name comes from a file of strangers: it must stay in the model's folder. */
@@ -114,33 +144,44 @@ static int open_single(otimes_store *store, char *path, otimes_err *err)
     return rc == OTIMES_OK ? otimes_store_settle(store, err) : rc;
 }
 
-static int open_directory(otimes_store *store, const char *path, otimes_err *err)
+/* Opens directory/name if it is there; *found says so. */
+static int open_if_there(otimes_store *store, const char *name, bool shards, bool *found,
+                         otimes_err *err)
 {
     struct stat st;
+    char *path = otimes_path_join(store->directory, name, err);
+    if (!path) {
+        return OTIMES_ERR_MEMORY;
+    }
+    *found = stat(path, &st) == 0;
+    if (*found && !shards) {
+        return open_single(store, path, err);
+    }
+    const int rc = *found ? open_shards(store, path, err) : OTIMES_OK;
+    otimes_free(path);
+    return rc;
+}
+
+static int open_directory(otimes_store *store, const char *path, otimes_err *err)
+{
     store->directory = otimes_strdup(path);
     if (!store->directory) {
         return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
     }
-    char *single = otimes_path_join(path, SINGLE_NAME, err);
-    if (!single) {
-        return OTIMES_ERR_MEMORY;
+    for (size_t i = 0; i < sizeof folder_names / sizeof folder_names[0]; i++) {
+        bool found = false;
+        int rc = open_if_there(store, folder_names[i].single, false, &found, err);
+        if (rc == OTIMES_OK && !found && folder_names[i].index) {
+            rc = open_if_there(store, folder_names[i].index, true, &found, err);
+        }
+        if (rc != OTIMES_OK || found) {
+            return rc;
+        }
     }
-    if (stat(single, &st) == 0) {
-        return open_single(store, single, err);
-    }
-    otimes_free(single);
-    char *index = otimes_path_join(path, INDEX_NAME, err);
-    if (!index) {
-        return OTIMES_ERR_MEMORY;
-    }
-    const int rc =
-        stat(index, &st) == 0
-            ? open_shards(store, index, err)
-            : otimes_fail(err, OTIMES_ERR_IO,
-                          "%s: no model in this folder: expected " SINGLE_NAME " or " INDEX_NAME,
-                          path);
-    otimes_free(index);
-    return rc;
+    return otimes_fail(err, OTIMES_ERR_IO,
+                       "%s: no model in this folder: expected model.safetensors, "
+                       "pytorch_model.bin, or the index of either",
+                       path);
 }
 
 static int open_file(otimes_store *store, const char *path, otimes_err *err)

@@ -126,6 +126,7 @@ static int read_tensor(const json_t *description, otimes_entry *entry, extent *w
             "%s: %s: data_offsets: expected %lld bytes for dtype and shape, got %lld", path,
             entry->name, (long long)bytes, (long long)(where->end - where->begin));
     }
+    otimes_entry_row_major(entry);
     entry->data = data + where->begin;
     entry->bytes = bytes;
     where->name = entry->name;

@@ -26,16 +26,27 @@ int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err 
     otimes_entry *kept = &store->entries[store->entry_count];
     *kept = *entry;
     kept->name = otimes_strdup(entry->name);
-    if (!kept->name) {
-        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: tensor name");
-    }
+    kept->group = otimes_strdup(entry->group ? entry->group : "");
     store->entry_count++;
-    return OTIMES_OK;
+    return kept->name && kept->group
+               ? OTIMES_OK
+               : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: tensor name");
+}
+
+void otimes_entry_row_major(otimes_entry *entry)
+{
+    int64_t stride = 1;
+    for (int i = entry->ndim - 1; i >= 0; i--) {
+        entry->stride[i] = stride;
+        stride *= entry->dim[i];
+    }
 }
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const otimes_entry *)a)->name, ((const otimes_entry *)b)->name);
+    const otimes_entry *x = a, *y = b;
+    const int order = strcmp(x->group, y->group);
+    return order ? order : strcmp(x->name, y->name);
 }
 
 int otimes_store_settle(otimes_store *store, otimes_err *err)
@@ -44,7 +55,7 @@ int otimes_store_settle(otimes_store *store, otimes_err *err)
         qsort(store->entries, (size_t)store->entry_count, sizeof *store->entries, by_name);
     }
     for (int64_t i = 1; i < store->entry_count; i++) {
-        if (strcmp(store->entries[i - 1].name, store->entries[i].name) == 0) {
+        if (by_name(&store->entries[i - 1], &store->entries[i]) == 0) {
             return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: tensor %s is there more than once",
                                store->directory, store->entries[i].name);
         }
@@ -52,9 +63,46 @@ int otimes_store_settle(otimes_store *store, otimes_err *err)
     return OTIMES_OK;
 }
 
+const char *otimes_store_group(const otimes_store *store, int64_t index)
+{
+    const char *group = NULL;
+    for (int64_t i = 0; i < store->entry_count; i++) {
+        if (!group || strcmp(store->entries[i].group, group) != 0) {
+            group = store->entries[i].group;
+            if (index-- == 0) {
+                return group;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void free_entry(otimes_entry *entry)
+{
+    otimes_free(entry->name);
+    otimes_free(entry->group);
+}
+
+void otimes_store_choose(otimes_store *store, const char *group)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < store->entry_count; i++) {
+        otimes_entry *entry = &store->entries[i];
+        if (strcmp(entry->group, group) == 0) {
+            store->entries[kept++] = *entry;
+        } else {
+            free_entry(entry);
+        }
+    }
+    store->entry_count = kept;
+}
+
 const otimes_entry *otimes_store_find(const otimes_store *store, const char *name)
 {
-    const otimes_entry key = {.name = (char *)name};
+    const otimes_entry key = {
+        .name = (char *)name,
+        .group = store->entry_count ? store->entries[0].group : NULL,
+    };
     return store->entry_count
                ? bsearch(&key, store->entries, (size_t)store->entry_count, sizeof key, by_name)
                : NULL;
@@ -70,10 +118,11 @@ void otimes_store_close(otimes_store *store)
         otimes_free(store->files[i].path);
     }
     for (int64_t i = 0; i < store->entry_count; i++) {
-        otimes_free(store->entries[i].name);
+        free_entry(&store->entries[i]);
     }
     otimes_free(store->files);
     otimes_free(store->entries);
     otimes_free(store->directory);
+    json_decref(store->config);
     *store = (otimes_store){0};
 }

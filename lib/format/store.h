@@ -9,15 +9,18 @@
 #include <otimes/tensor.h>
 
 #include "base/dtype.h"
+#include "format/json.h"
 #include "format/map.h"
 
 typedef struct otimes_entry {
     char *name;
+    char *group; /* where it stood in a nested checkpoint: the keys that lead to its dictionary,
+                    joined by dots; "" at the top */
     otimes_dtype dtype;
     int ndim;
-    int64_t dim[OTIMES_MAX_DIMS];
-    const unsigned char *data; /* inside a mapped file; row-major */
-    int64_t bytes;
+    int64_t dim[OTIMES_MAX_DIMS], stride[OTIMES_MAX_DIMS]; /* strides in elements, none negative */
+    const unsigned char *data;                             /* element 0, inside a mapped file */
+    int64_t bytes;                                         /* from the first to the last element */
     const char *alias_of; /* another entry's name when the file says that this one is the same */
 } otimes_entry;
 
@@ -29,20 +32,30 @@ typedef struct otimes_file {
 typedef struct otimes_store {
     const char *format; /* "safetensors" */
     char *directory;    /* of the checkpoint, for configuration and tokenizer */
+    json_t *config;     /* what the weight files themselves say of the model; NULL if nothing */
     otimes_file *files;
     int64_t file_count;
-    otimes_entry *entries; /* by name, ascending */
+    otimes_entry *entries; /* by group and name, ascending */
     int64_t entry_count, entry_capacity;
 } otimes_store;
 
-/* For loaders: appends an entry (name is copied); order and duplicates are settled at the
- * end. */
+/* For loaders: appends an entry (name and group are copied, a NULL group is ""); order and
+ * duplicates are settled at the end. */
 int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err *err);
+
+/* For loaders: strides of row-major order. */
+void otimes_entry_row_major(otimes_entry *entry);
 
 /* When all loaders are done: sorts, refuses duplicates. OTIMES_ERR_FORMAT. */
 int otimes_store_settle(otimes_store *store, otimes_err *err);
 
-/* By exact name, or NULL. */
+/* Group number `index` in ascending order, or NULL beyond the last. */
+const char *otimes_store_group(const otimes_store *store, int64_t index);
+
+/* Drops the entries of every other group. */
+void otimes_store_choose(otimes_store *store, const char *group);
+
+/* By exact name, in a store of one group; or NULL. */
 const otimes_entry *otimes_store_find(const otimes_store *store, const char *name);
 
 /* directory/name in new memory, or NULL with err filled. */
