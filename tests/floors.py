@@ -27,7 +27,8 @@ INTERFACES = [
     ("OpenSSL", r"#\s*include\s*<openssl/", ["lib/base/sha256.c"]),
     ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5read.c"]),
     ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c"]),
-    ("an architecture's name", r'"(gpt2|llama|mistral|qwen2|transformer_lens)"', ["lib/model/arch.c"]),
+    ("an architecture's name", r'"(gpt2|gpt_neox?|gptj|llama|mistral|mixtral|qwen\d\w*|gemma\d?\w*|falcon|bloom|opt|phi3?|transformer_lens)"',
+     ["lib/model/arch_table.c", "lib/model/arch_gguf.c"]),
 ]
 LIBRARY_ONLY = {"the allocator", "an architecture's name"}
 

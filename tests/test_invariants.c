@@ -211,7 +211,7 @@ static void forward(const char *name, int steps, double log_probs[POSITIONS][MOS
     run r = {.model = model, .info = otimes_model_describe(model)};
     assert_true(r.info->d_model <= MOST && r.info->d_mlp <= MOST && r.info->d_vocab <= MOST);
     if (r.info->positions == OTIMES_POSITIONS_ROPE) {
-        assert_ok(otimes_rope_frequencies(model, r.frequency, &err), &err);
+        assert_ok(otimes_rope_frequencies(model, &model->rope, r.frequency, &err), &err);
     }
     embed(&r);
     for (int64_t l = 0; l < r.info->n_layers; l++) {

@@ -60,7 +60,7 @@ static void frequencies_of(const otimes_rope *rope, double *frequency)
 {
     const otimes_model model = model_of(rope, D_HEAD);
     otimes_err err = {0};
-    assert_ok(otimes_rope_frequencies(&model, frequency, &err), &err);
+    assert_ok(otimes_rope_frequencies(&model, &model.rope, frequency, &err), &err);
 }
 
 static void fill(double *x, int count)
@@ -233,7 +233,7 @@ static void frequencies_and_scalings(void **state)
         const otimes_model model = model_of(rope, rope->dim);
         double frequency[64];
         otimes_err err = {0};
-        assert_ok(otimes_rope_frequencies(&model, frequency, &err), &err);
+        assert_ok(otimes_rope_frequencies(&model, &model.rope, frequency, &err), &err);
         for (int64_t i = 0; i < rope->dim / 2; i++) {
             const long double plain = inverse_frequency(rope->theta, i, rope->dim);
             const long double expected = rope->scaling == OTIMES_ROPE_LINEAR ? plain / rope->factor
@@ -273,7 +273,8 @@ static void what_cannot_be_rotated(void **state)
         double frequency[D_HEAD] = {0};
         otimes_err err = {0};
         model.info.positions = cases[c].positions;
-        assert_int_equal(otimes_rope_frequencies(&model, frequency, &err), OTIMES_ERR_UNSUPPORTED);
+        assert_int_equal(otimes_rope_frequencies(&model, &model.rope, frequency, &err),
+                         OTIMES_ERR_UNSUPPORTED);
         if (!strstr(err.msg, cases[c].words)) {
             fail_msg("expected '%s' in '%s'", cases[c].words, err.msg);
         }

@@ -86,14 +86,40 @@ static void put_mechanisms(FILE *to, const otimes_model_info *m)
         fprintf(to, ", base %g, %" PRId64 " of %" PRId64 " dimensions", m->rope_theta,
                 m->rotary_dim, m->d_head);
     }
-    fprintf(to, "\n" LABEL "scores / %.6g%s\n", "attention", m->attn_scale,
-            m->qkv_bias ? ", with biases" : "");
+    fprintf(to, "\n" LABEL "scores / %.6g%s%s", "attention", m->attn_scale,
+            m->qkv_bias ? ", with biases" : "", m->bidirectional ? ", in both directions" : "");
+    if (m->attn_softcap > 0) {
+        fprintf(to, ", soft cap %g", m->attn_softcap);
+    }
+    if (m->clip_qkv > 0) {
+        fprintf(to, ", clipped to %g", m->clip_qkv);
+    }
+    fputs(m->attention_sinks ? ", with sinks\n" : "\n", to);
+    if (m->qk_norm != OTIMES_QK_NORM_NONE) {
+        fprintf(to, LABEL "%s\n", "norm of q and k", otimes_qk_norm_name(m->qk_norm));
+    }
     if (m->sliding_window) {
         put_number(to, "sliding window", m->sliding_window);
     }
-    fprintf(to, LABEL "%s%s%s\n", "mlp", mlp_name(m->mlp), *m->activation ? ", " : "",
-            m->activation);
-    fprintf(to, LABEL "%s\n", "unembedding", m->tied ? "tied to the embedding" : "its own");
+    fprintf(to, LABEL "%s%s%s%s\n", "mlp", mlp_name(m->mlp), *m->activation ? ", " : "",
+            m->activation, m->parallel ? ", in parallel with attention" : "");
+    if (m->n_experts) {
+        fprintf(to, LABEL "%" PRId64 " of %" PRId64 " wide, %" PRId64 " active%s\n", "experts",
+                m->n_experts, m->d_expert, m->n_experts_active,
+                m->d_shared_expert ? ", and a shared one" : "");
+    }
+    fprintf(to, LABEL "%s", "unembedding", m->tied ? "tied to the embedding" : "its own");
+    if (m->final_softcap > 0) {
+        fprintf(to, ", soft cap %g", m->final_softcap);
+    }
+    putc('\n', to);
+    if (m->embed_norm) {
+        fprintf(to, LABEL "a norm follows it\n", "embedding");
+    }
+    if (m->post_norm) {
+        fprintf(to, LABEL "a norm follows each: W_O and W_out are not what the stream receives\n",
+                "blocks");
+    }
 }
 
 static void put_processing(FILE *to, const otimes_model_info *m)

@@ -63,6 +63,7 @@ static void fill_settings(const common_options *options, otimes_model_settings *
         options->fold_value_biases < 0 ? other : options->fold_value_biases;
     settings->threads = (int)options->threads;
     settings->config_path = options->config;
+    settings->state_dict = options->state_dict;
 }
 
 static int run_to_output(const command *cmd, const common_options *options,

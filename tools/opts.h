@@ -60,6 +60,7 @@ typedef struct common_options {
     int64_t top;                         /* -1: the analysis' own default */
     int64_t threads;                     /* 0: all */
     const char *config;                  /* NULL: beside the weights */
+    const char *state_dict;              /* of a nested checkpoint; NULL: the one that fits */
     int raw;                             /* processing off, except for steps asked for by name */
     int fold_ln, center_writing_weights, center_unembed, fold_value_biases; /* -1: not said */
     int progress; /* -1: when stderr is a terminal */

@@ -85,9 +85,17 @@ static const struct {
     {OPTS_ALWAYS,
      {.name = "config",
       .argument = "FILE",
-      .help = "configuration of the model (default: config.json beside the weights)",
+      .help =
+          "configuration of the model (default: what its files say, or config.json beside them)",
       .kind = OPT_TEXT,
       .offset = FIELD(config)}},
+    {OPTS_ALWAYS,
+     {.name = "state-dict",
+      .argument = "KEY",
+      .help = "dictionary of weights in a nested checkpoint, keys joined by dots (default: the one "
+              "whose names are known)",
+      .kind = OPT_TEXT,
+      .offset = FIELD(state_dict)}},
     {OPTS_ALWAYS,
      {.name = "threads",
       .argument = "N",

@@ -93,6 +93,14 @@ static int begin(bigram_job *job, otimes_err *err)
     if (rc == OTIMES_OK) {
         rc = new_buffers(job, err);
     }
+    job->softcap = s->exact ? job->info->final_softcap : 0;
+    if (rc == OTIMES_OK && s->exact && job->info->embed_norm) {
+        const int64_t d = job->info->d_model;
+        job->embed_norm = otimes_pool_new(&job->pool, 2 * d, sizeof(float), &rc, err);
+        if (rc == OTIMES_OK) {
+            rc = otimes_embed_norm(job->model, job->embed_norm, job->embed_norm + d, err);
+        }
+    }
     if (rc == OTIMES_OK && s->position >= 0) {
         job->position = otimes_pool_new(&job->pool, job->info->d_model, sizeof(float), &rc, err);
         if (rc == OTIMES_OK) {
@@ -131,6 +139,14 @@ static int64_t column_of(const bigram_job *job, int64_t token)
     return low < job->column_count && ids[low] == token ? low : -1;
 }
 
+/* Logits as the model gives them out: c tanh(x / c). */
+static void cap(const bigram_job *job, int64_t count, float *values)
+{
+    for (int64_t i = 0; job->softcap > 0 && i < count; i++) {
+        values[i] = (float)(job->softcap * tanh((double)values[i] / job->softcap));
+    }
+}
+
 /* The diagonal before the rest of the row, since its rank is counted as the row streams by. */
 static int begin_row(void *context, int64_t i, int worker, otimes_err *err)
 {
@@ -164,6 +180,7 @@ static int begin_row(void *context, int64_t i, int worker, otimes_err *err)
         sum += (double)job->rows[i * d + j] * (double)own[j];
     }
     state->diagonal = (float)sum;
+    cap(job, 1, &state->diagonal);
     otimes_free(own);
     return rc;
 }
@@ -173,6 +190,10 @@ static int begin_tile(bigram_job *job, otimes_err *err)
     const int64_t d = job->info->d_model;
     int rc = otimes_vocab_rows(job->model, NULL, job->settings->rows, job->first_row,
                                job->tile_rows, job->rows, err);
+    if (rc == OTIMES_OK && job->embed_norm) {
+        otimes_norm_rows(job->info->norm, job->info->eps, job->embed_norm, job->embed_norm + d,
+                         job->tile_rows, d, job->rows);
+    }
     for (int64_t i = 0; rc == OTIMES_OK && job->position && i < job->tile_rows; i++) {
         for (int64_t j = 0; j < d; j++) {
             job->rows[i * d + j] += job->position[j];
@@ -220,6 +241,7 @@ static int run_strip(void *context, int64_t strip, int worker, otimes_err *err)
         for (int64_t j = 0; job->bias && j < columns; j++) {
             values[j] += job->bias[job->first_column + j];
         }
+        cap(job, columns, values);
         consume(job, &job->states[first + i], values);
     }
     if (job->halves) {

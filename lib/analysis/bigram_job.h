@@ -48,7 +48,9 @@ typedef struct bigram_job {
     otimes_unembed unembed;
     const float *bias; /* [columns] with exact; NULL: none */
     int64_t row_count, column_count, top;
+    float *embed_norm;  /* [2, d_model] weight and bias of the norm after W_E; NULL: none */
     float *position;    /* [d_model] added to each row; NULL: none */
+    double softcap;     /* of exact logits; 0: none */
     float *rows;        /* [TILE_ROWS, d_model] */
     float *columns;     /* [BLOCK_COLUMNS, d_model] */
     float *strips;      /* a worker's [STRIP_ROWS, BLOCK_COLUMNS]; with full [TILE_ROWS, ...] */

@@ -114,7 +114,7 @@ static int begin(heads_job *job, otimes_err *err)
         rc = new_buffers(job, err);
     }
     if (rc == OTIMES_OK && s->offset_count > 0) {
-        rc = otimes_rope_frequencies(job->model, job->frequency, err);
+        rc = otimes_rope_frequencies(job->model, &job->model->rope, job->frequency, err);
     }
     return rc;
 }
@@ -171,6 +171,10 @@ static int run_layers(heads_job *job, heads_writer *writer, otimes_sink *sink, o
     for (int64_t at = 0; rc == OTIMES_OK && at < job->layer_count; at++) {
         otimes_layer layer;
         rc = otimes_layer_load(job->model, job->layers[at], OTIMES_PART_ATTENTION, &layer, err);
+        job->rope = otimes_layer_rope(job->model, job->layers[at]);
+        if (rc == OTIMES_OK && job->rope && job->settings->offset_count > 0) {
+            rc = otimes_rope_frequencies(job->model, job->rope, job->frequency, err);
+        }
         group_work work = {job, &layer, at, parts};
         if (rc == OTIMES_OK) {
             rc = otimes_par_for(kv_heads * parts, job->model->threads, run_group, &work, err);

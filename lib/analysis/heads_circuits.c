@@ -126,7 +126,6 @@ static int measure_offsets(heads_job *job, int64_t at, const views *query, const
                            otimes_err *err)
 {
     const int64_t width = job->width, offsets = job->settings->offset_count;
-    const otimes_rope *rope = &job->model->rope;
     otimes_side rotated = key->plain;
     double *r = NULL, *inner = NULL, *turned = NULL;
     int rc = OTIMES_NEW(&r, rotated.r_rows * width, err);
@@ -146,8 +145,10 @@ static int measure_offsets(heads_job *job, int64_t at, const views *query, const
         otimes_spectrum spectrum = {0};
         memcpy(r, key->plain.r, (size_t)(rotated.r_rows * width) * sizeof *r);
         memcpy(turned, inner, (size_t)(width * width) * sizeof *turned);
-        otimes_rope_rotate_key(rope, job->frequency, delta, rotated.r_rows, width, r);
-        otimes_rope_rotate_key(rope, job->frequency, delta, width, width, turned);
+        if (job->rope) {
+            otimes_rope_rotate_key(job->rope, job->frequency, delta, rotated.r_rows, width, r);
+            otimes_rope_rotate_key(job->rope, job->frequency, delta, width, width, turned);
+        }
         rc = otimes_spectrum_singular((otimes_factored){&query->plain, &rotated}, 1, &spectrum,
                                       job->offset_singular_values + place * width, err);
         job->offset_norm[place] = spectrum.norm;

@@ -50,7 +50,8 @@ typedef struct heads_job {
     int64_t components;              /* singular directions read in vocabulary; 0: none */
     int64_t width;                   /* singular values and eigenvalues of a head: d_head */
     bool positions;                  /* blocks with W_pos */
-    double *frequency;               /* rotary, when offsets are asked for */
+    const otimes_rope *rope;         /* of the layer at hand; NULL: it rotates nothing */
+    double *frequency;               /* its angles, when offsets are asked for */
     otimes_vocab_forms forms;        /* with settings->vocab */
     otimes_unembed unembed;
 

@@ -14,26 +14,40 @@ void otimes_info_settings_default(otimes_info_settings *settings)
     *settings = (otimes_info_settings){{0}};
 }
 
-/* Elements of each part, each weight once: fused pieces and a tied end count where they first are.
- */
+/* Whether a weight is one that was counted before: a tied end, a norm that two readers share. */
+static bool is_second(const otimes_model *model, const otimes_binding *binding)
+{
+    switch (binding->slot) {
+    case OTIMES_SLOT_W_U:
+        return model->info.tied;
+    case OTIMES_SLOT_LN2_W:
+        return otimes_model_binding(model, OTIMES_SLOT_LN1_W, binding->layer)->entry ==
+               binding->entry;
+    case OTIMES_SLOT_LN2_B:
+        return otimes_model_binding(model, OTIMES_SLOT_LN1_B, binding->layer)->entry ==
+               binding->entry;
+    default:
+        return false;
+    }
+}
+
+/* Elements of each part, each weight once. */
 static void count_parameters(const otimes_model *model, int64_t count[OTIMES_MODEL_PART_COUNT])
 {
     for (int part = 0; part < OTIMES_MODEL_PART_COUNT; part++) {
         count[part] = 0;
     }
-    for (int slot = 0; slot < OTIMES_SLOT_COUNT; slot++) {
-        const bool of_layer = slot >= OTIMES_SLOT_FIRST_OF_LAYER;
-        for (int64_t layer = 0; layer < (of_layer ? model->info.n_layers : 1); layer++) {
-            const otimes_binding *binding = otimes_model_binding(model, (otimes_slot)slot, layer);
-            if (!binding->entry || (slot == OTIMES_SLOT_W_U && model->info.tied)) {
-                continue;
-            }
-            int64_t elements = 1;
-            for (int i = 0; i < binding->ndim; i++) {
-                elements *= binding->dim[i];
-            }
-            count[otimes_slot_part((otimes_slot)slot)] += elements;
+    for (int64_t i = 0; i < model->binding_count; i++) {
+        const otimes_binding *binding = &model->bindings[i];
+        int64_t elements = 1;
+        if (!binding->entry || is_second(model, binding)) {
+            continue;
         }
+        for (int axis = 0; axis < binding->ndim; axis++) { /* one norm for all heads counts once */
+            const int64_t stride = axis == 0 ? binding->group_stride : binding->stride[axis];
+            elements *= stride || binding->dim[axis] < 2 ? binding->dim[axis] : 1;
+        }
+        count[otimes_slot_part(binding->slot)] += elements;
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/bind.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,47 +10,85 @@
 
 enum {
     OF_MODEL = OTIMES_SLOT_FIRST_OF_LAYER,
-    OF_LAYER = OTIMES_SLOT_COUNT - OTIMES_SLOT_FIRST_OF_LAYER
+    OF_LAYER = OTIMES_SLOT_FIRST_OF_EXPERT - OTIMES_SLOT_FIRST_OF_LAYER,
+    OF_EXPERT = OTIMES_SLOT_COUNT - OTIMES_SLOT_FIRST_OF_EXPERT
 };
 
-static int64_t binding_index(otimes_slot slot, int64_t layer)
+/* Bindings stand by model, layer and expert. */
+static int64_t binding_index(const otimes_model *model, otimes_slot slot, int64_t layer,
+                             int64_t expert)
 {
-    return slot < OTIMES_SLOT_FIRST_OF_LAYER
-               ? (int64_t)slot
-               : OF_MODEL + layer * OF_LAYER + ((int64_t)slot - OTIMES_SLOT_FIRST_OF_LAYER);
+    const int64_t layers = model->info.n_layers, experts = model->dims[OTIMES_DIM_N_EXPERTS];
+    if (slot < OTIMES_SLOT_FIRST_OF_LAYER) {
+        return slot;
+    }
+    if (slot < OTIMES_SLOT_FIRST_OF_EXPERT) {
+        return OF_MODEL + layer * OF_LAYER + (int64_t)slot - OTIMES_SLOT_FIRST_OF_LAYER;
+    }
+    return OF_MODEL + layers * OF_LAYER + (layer * experts + expert) * OF_EXPERT + (int64_t)slot -
+           OTIMES_SLOT_FIRST_OF_EXPERT;
 }
 
 const otimes_binding *otimes_model_binding(const otimes_model *model, otimes_slot slot,
                                            int64_t layer)
 {
-    return &model->bindings[binding_index(slot, layer)];
+    return &model->bindings[binding_index(model, slot, layer, 0)];
 }
 
-/* The name without the first of the row's prefixes that it has. */
-static const char *strip_prefix(const char *name, const char *prefixes)
+const otimes_binding *otimes_expert_binding(const otimes_model *model, otimes_slot slot,
+                                            int64_t layer, int64_t expert)
+{
+    return &model->bindings[binding_index(model, slot, layer, expert)];
+}
+
+bool otimes_layer_has_experts(const otimes_model *model, int64_t layer)
+{
+    return otimes_model_binding(model, OTIMES_SLOT_ROUTER_W, layer)->entry != NULL;
+}
+
+const char *otimes_bind_name(const char *name, const char *prefixes)
 {
     for (const char *prefix = prefixes; prefix;) {
         const size_t length = strcspn(prefix, "|");
         if (strncmp(name, prefix, length) == 0) {
-            return name + length;
+            name += length;
         }
         prefix = prefix[length] ? prefix + length + 1 : NULL;
     }
     return name;
 }
 
+int64_t otimes_bind_known(const otimes_model *model, const char *group)
+{
+    int64_t known = 0;
+    for (int64_t i = 0; i < model->store.entry_count; i++) {
+        const otimes_entry *entry = &model->store.entries[i];
+        const char *name = otimes_bind_name(entry->name, model->naming->prefixes);
+        const otimes_tensor_rule *rule;
+        otimes_place place;
+        bool matches = false;
+        if (strcmp(entry->group, group) != 0) {
+            continue;
+        }
+        for (int r = 0; !matches && (rule = otimes_naming_rule(model->naming, r)); r++) {
+            matches = otimes_names_match(rule->name, name, &place);
+        }
+        known += matches;
+    }
+    return known;
+}
+
 static void match_entry(otimes_model *model, int64_t index)
 {
-    const otimes_arch *arch = model->arch;
     const otimes_entry *entry = &model->store.entries[index];
-    const char *name = strip_prefix(entry->name, arch->prefixes);
-    model->claim_layer[index] = -1;
+    const char *name = otimes_bind_name(entry->name, model->naming->prefixes);
+    model->place[index] = (otimes_place){-1, -1};
     const otimes_tensor_rule *rule;
-    for (int r = 0; (rule = otimes_arch_rule(arch, r)); r++) {
-        int64_t layer;
-        if (otimes_names_match(rule->name, name, &layer)) {
-            model->claims[index] |= 1u << rule->slot;
-            model->claim_layer[index] = layer;
+    for (int r = 0; (rule = otimes_naming_rule(model->naming, r)); r++) {
+        otimes_place place;
+        if (otimes_names_match(rule->name, name, &place)) {
+            model->claims[index] |= (uint64_t)1 << rule->slot;
+            model->place[index] = place;
             otimes_layout_infer(rule->layout, entry->ndim, entry->dim, model->dims);
         }
     }
@@ -60,18 +99,22 @@ int otimes_bind_match(otimes_model *model, otimes_err *err)
     const int64_t count = model->store.entry_count;
     int rc = OTIMES_NEW(&model->claims, count, err);
     if (rc == OTIMES_OK) {
-        rc = OTIMES_NEW(&model->claim_layer, count, err);
+        rc = OTIMES_NEW(&model->place, count, err);
     }
     if (rc != OTIMES_OK) {
         return rc;
     }
-    int64_t layers = 0;
+    int64_t layers = 0, experts = 0;
     for (int64_t i = 0; i < count; i++) {
         match_entry(model, i);
-        layers = model->claim_layer[i] >= layers ? model->claim_layer[i] + 1 : layers;
+        layers = model->place[i].layer >= layers ? model->place[i].layer + 1 : layers;
+        experts = model->place[i].expert >= experts ? model->place[i].expert + 1 : experts;
     }
     if (!model->info.n_layers) {
         model->info.n_layers = layers;
+    }
+    if (!model->dims[OTIMES_DIM_N_EXPERTS]) {
+        model->dims[OTIMES_DIM_N_EXPERTS] = experts;
     }
     return OTIMES_OK;
 }
@@ -79,7 +122,7 @@ int otimes_bind_match(otimes_model *model, otimes_err *err)
 bool otimes_bind_has(const otimes_model *model, otimes_slot slot)
 {
     for (int64_t i = 0; i < model->store.entry_count; i++) {
-        if (model->claims[i] >> slot & 1 && model->claim_layer[i] <= 0) {
+        if (model->claims[i] >> slot & 1) {
             return true;
         }
     }
@@ -121,7 +164,7 @@ static int check_shape(const otimes_entry *entry, const otimes_layout *layout, p
 {
     if (!otimes_dtype_is_weight(entry->dtype)) {
         return add_problem(list, "unreadable type of", entry->name,
-                           ": expected F32, F16, BF16 or F64", err);
+                           ": expected a floating-point or block type", err);
     }
     bool same = entry->ndim == layout->ndim;
     for (int i = 0; same && i < entry->ndim; i++) {
@@ -142,28 +185,102 @@ static int check_shape(const otimes_entry *entry, const otimes_layout *layout, p
     return rc;
 }
 
-/* Points the canonical weight of a rule into an entry, also into one that does not fit: it is
- * reported as such and not as absent on top. */
-static void bind_rule(otimes_model *model, const otimes_tensor_rule *rule, int64_t layer,
-                      const otimes_entry *entry, const otimes_layout *stored)
+/* What reading multiplies a weight by: multipliers of the forward pass are taken into the matrices
+ * before them. */
+static double scale_of(const otimes_model *model, otimes_slot slot)
 {
-    otimes_binding *binding = &model->bindings[binding_index(rule->slot, layer)];
-    const char *canonical = otimes_slot_layout(rule->slot);
-    *binding = (otimes_binding){
-        .entry = entry, .ndim = otimes_layout_ndim(canonical), .offset = stored->offset};
-    for (int i = 0; i < binding->ndim; i++) {
-        const otimes_dim dim = otimes_layout_axis(canonical, i);
-        binding->dim[i] = model->dims[dim];
-        binding->stride[i] = stored->stride[dim];
+    const double *numbers = model->numbers;
+    double scale = 0;
+    switch (slot) {
+    case OTIMES_SLOT_W_E:
+        scale = numbers[OTIMES_NUMBER_EMBED_SCALE];
+        if (scale == OTIMES_ROOT_D_MODEL) {
+            scale = sqrt((double)model->dims[OTIMES_DIM_D_MODEL]);
+        }
+        break;
+    case OTIMES_SLOT_W_O:
+    case OTIMES_SLOT_B_O:
+    case OTIMES_SLOT_W_OUT:
+    case OTIMES_SLOT_B_OUT:
+    case OTIMES_SLOT_EXPERT_OUT:
+    case OTIMES_SLOT_EXPERT_B_OUT:
+    case OTIMES_SLOT_SHARED_OUT:
+        scale = numbers[OTIMES_NUMBER_RESIDUAL_SCALE];
+        break;
+    case OTIMES_SLOT_W_U:
+    case OTIMES_SLOT_B_U:
+        scale = numbers[OTIMES_NUMBER_LOGIT_SCALE];
+        if (numbers[OTIMES_NUMBER_LOGIT_DIVISOR] > 0) {
+            scale = 1 / numbers[OTIMES_NUMBER_LOGIT_DIVISOR];
+        }
+        break;
+    default:
+        break;
     }
+    return scale > 0 ? scale : 1;
 }
 
-static bool is_needed(const otimes_model *model, otimes_need need)
+/* Gemma keeps w - 1 of its norms. */
+static float shift_of(const otimes_model *model, otimes_slot slot)
+{
+    const char *name = otimes_slot_label(slot);
+    const size_t length = strlen(name);
+    return model->norm_offset && length > 2 && strcmp(name + length - 2, ".w") == 0 ? 1 : 0;
+}
+
+/* Points the canonical weight of a rule into an entry, also into one that does not fit: it is
+ * reported as such and not as absent on top. */
+static void bind_rule(otimes_model *model, const otimes_tensor_rule *rule, otimes_place place,
+                      const otimes_entry *entry, const otimes_layout *stored)
+{
+    const char *canonical = otimes_slot_layout(rule->slot);
+    otimes_binding binding = {
+        .slot = rule->slot,
+        .layer = place.layer,
+        .expert = place.expert,
+        .entry = entry,
+        .ndim = otimes_layout_ndim(canonical),
+        .group = 1,
+        .scale = (float)scale_of(model, rule->slot),
+        .shift = shift_of(model, rule->slot),
+    };
+    int64_t stride[OTIMES_DIM_COUNT];
+    for (int dim = 0; dim < OTIMES_DIM_COUNT; dim++) {
+        const int axis = stored->of[dim].axis;
+        stride[dim] = axis < 0 ? 0 : stored->of[dim].step * entry->stride[axis];
+    }
+    for (int axis = 0; axis < stored->ndim; axis++) {
+        binding.offset += stored->offset[axis] * entry->stride[axis];
+    }
+    if (stored->of[OTIMES_DIM_N_EXPERTS].axis >= 0 && place.expert >= 0) {
+        binding.offset += place.expert * stride[OTIMES_DIM_N_EXPERTS];
+    }
+    for (int i = 0; i < binding.ndim; i++) {
+        const otimes_dim dim = otimes_layout_axis(canonical, i);
+        binding.dim[i] = model->dims[dim];
+        binding.stride[i] = stride[dim];
+    }
+    binding.group_stride = binding.stride[0];
+    if (stored->grouped && otimes_layout_axis(canonical, 0) == OTIMES_DIM_N_HEADS) {
+        binding.group = model->dims[OTIMES_DIM_GROUP];
+        binding.group_stride = stride[OTIMES_DIM_N_KV_HEADS];
+        binding.stride[0] = stride[OTIMES_DIM_GROUP];
+    }
+    binding.pairs = stored->pairs ? model->rope.dim : 0;
+    model->bindings[binding_index(model, rule->slot, place.layer, place.expert)] = binding;
+}
+
+static bool is_needed(const otimes_model *model, otimes_need need, int64_t layer)
 {
     const otimes_model_info *info = &model->info;
     const bool norm = model->norm_has_weights;
     const bool ln = norm && info->norm == OTIMES_NORM_LN;
     const bool mlp = info->mlp != OTIMES_MLP_NONE;
+    /* A layer with neither an MLP nor experts lacks what its family has. */
+    const bool experts =
+        layer >= 0 && (otimes_layer_has_experts(model, layer) ||
+                       (info->routing != OTIMES_ROUTING_NONE &&
+                        !otimes_model_binding(model, OTIMES_SLOT_W_IN, layer)->entry));
     switch (need) {
     case OTIMES_NEED_ALWAYS:
         return true;
@@ -177,37 +294,89 @@ static bool is_needed(const otimes_model *model, otimes_need need)
     case OTIMES_NEED_LN:
         return ln;
     case OTIMES_NEED_MLP:
-        return mlp;
+        return mlp && !experts;
     case OTIMES_NEED_GATE:
-        return info->mlp == OTIMES_MLP_GATED;
+        return info->mlp == OTIMES_MLP_GATED && !experts;
     case OTIMES_NEED_MLP_NORM:
         return mlp && norm;
     case OTIMES_NEED_MLP_LN:
         return mlp && ln;
+    case OTIMES_NEED_EXPERTS:
+        return mlp && experts;
+    case OTIMES_NEED_SHARED:
+        return mlp && experts && model->dims[OTIMES_DIM_D_SHARED] > 0;
     }
     return false;
+}
+
+/* Whether the configuration has a place for a tensor of this need at all; of layers it is not known
+ * yet which have experts. */
+static bool has_place(const otimes_model *model, otimes_need need)
+{
+    switch (need) {
+    case OTIMES_NEED_OPTIONAL:
+        return true;
+    case OTIMES_NEED_MLP:
+        return model->info.mlp != OTIMES_MLP_NONE;
+    case OTIMES_NEED_GATE:
+        return model->info.mlp == OTIMES_MLP_GATED;
+    case OTIMES_NEED_EXPERTS:
+    case OTIMES_NEED_SHARED:
+        return model->info.routing != OTIMES_ROUTING_NONE;
+    case OTIMES_NEED_ALWAYS:
+    case OTIMES_NEED_POSITIONS:
+    case OTIMES_NEED_NORM:
+    case OTIMES_NEED_LN:
+    case OTIMES_NEED_MLP_NORM:
+    case OTIMES_NEED_MLP_LN:
+        return is_needed(model, need, -1);
+    }
+    return false;
+}
+
+/* One weight, or that of each expert when one tensor holds them all. */
+static int bind_places(otimes_model *model, const otimes_tensor_rule *rule, otimes_place place,
+                       const otimes_entry *entry, const otimes_layout *stored, problems *list,
+                       otimes_err *err)
+{
+    const bool of_expert = rule->slot >= OTIMES_SLOT_FIRST_OF_EXPERT;
+    const bool all = of_expert && place.expert < 0;
+    const int64_t count = all ? model->dims[OTIMES_DIM_N_EXPERTS] : 1;
+    for (int64_t i = 0; i < count; i++) {
+        const otimes_place at = {place.layer < 0 ? 0 : place.layer, all ? i : place.expert};
+        const otimes_binding *bound =
+            &model->bindings[binding_index(model, rule->slot, at.layer, of_expert ? at.expert : 0)];
+        if (bound->entry && bound->entry->data != entry->data) { /* two names, and no alias */
+            return add_problem(list, "second tensor of one weight:", entry->name, "", err);
+        }
+        bind_rule(model, rule, at, entry, stored);
+    }
+    return OTIMES_OK;
 }
 
 /* Points all that entry number `index` was matched with. */
 static int bind_entry(otimes_model *model, int64_t index, problems *list, otimes_err *err)
 {
-    const otimes_arch *arch = model->arch;
+    const otimes_naming *naming = model->naming;
     const otimes_entry *entry = &model->store.entries[index];
-    const char *name = strip_prefix(entry->name, arch->prefixes);
-    int64_t layer;
-    if (!model->claims[index] || model->claim_layer[index] >= model->info.n_layers) {
-        model->claims[index] = 0;
-        return otimes_names_match(arch->ignored, name, &layer)
-                   ? OTIMES_OK
-                   : add_problem(list, "unexpected", entry->name, "", err);
+    const char *name = otimes_bind_name(entry->name, naming->prefixes);
+    otimes_place place = model->place[index];
+    if (!model->claims[index] || place.layer >= model->info.n_layers ||
+        place.expert >= model->dims[OTIMES_DIM_N_EXPERTS]) {
+        if (model->claims[index]) {
+            model->claims[index] = 0;
+        } else if (otimes_names_match(naming->ignored, name, &place)) {
+            return OTIMES_OK;
+        }
+        return add_problem(list, "unexpected", entry->name, "", err);
     }
     bool checked = false; /* the pieces of a fused tensor have one shape */
     const otimes_tensor_rule *rule;
-    for (int r = 0; (rule = otimes_arch_rule(arch, r)); r++) {
-        if (!otimes_names_match(rule->name, name, &layer)) {
+    for (int r = 0; (rule = otimes_naming_rule(naming, r)); r++) {
+        if (!otimes_names_match(rule->name, name, &place)) {
             continue;
         }
-        if (rule->need != OTIMES_NEED_OPTIONAL && !is_needed(model, rule->need)) {
+        if (!has_place(model, rule->need)) {
             return add_problem(list, "unexpected", entry->name,
                                " (the configuration has no place for it)", err);
         }
@@ -216,45 +385,64 @@ static int bind_entry(otimes_model *model, int64_t index, problems *list, otimes
         if (rc == OTIMES_OK && !checked) {
             rc = check_shape(entry, &stored, list, err);
         }
+        if (rc == OTIMES_OK) {
+            rc = bind_places(model, rule, place, entry, &stored, list, err);
+        }
         if (rc != OTIMES_OK) {
             return rc;
         }
         checked = true;
-        const otimes_entry *first =
-            otimes_model_binding(model, rule->slot, layer < 0 ? 0 : layer)->entry;
-        if (first && first->data != entry->data) { /* two names of one weight, and no alias */
-            return add_problem(list, "second tensor of one weight:", entry->name, "", err);
-        }
-        bind_rule(model, rule, layer < 0 ? 0 : layer, entry, &stored);
     }
     return OTIMES_OK;
 }
 
-/* Where both ends are one matrix, either name serves, and the embedding's wins. */
+/* The same tensor as another weight, with that one's own scale. */
+static void bind_as(otimes_model *model, otimes_slot slot, int64_t layer,
+                    const otimes_binding *other)
+{
+    otimes_binding *binding = &model->bindings[binding_index(model, slot, layer, 0)];
+    *binding = *other;
+    binding->slot = slot;
+    binding->scale = (float)scale_of(model, slot);
+}
+
+/* Where both ends are one matrix, either name serves, and the embedding's wins. Where a parallel
+ * block has one norm, the MLP reads it too. */
 static void tie(otimes_model *model)
 {
-    otimes_binding *embed = &model->bindings[OTIMES_SLOT_W_E];
-    otimes_binding *unembed = &model->bindings[OTIMES_SLOT_W_U];
-    if (!model->info.tied) {
-        return;
+    const otimes_binding *embed = otimes_model_binding(model, OTIMES_SLOT_W_E, -1);
+    const otimes_binding *unembed = otimes_model_binding(model, OTIMES_SLOT_W_U, -1);
+    if (model->info.tied && embed->entry) {
+        bind_as(model, OTIMES_SLOT_W_U, -1, embed);
+    } else if (model->info.tied && unembed->entry) {
+        bind_as(model, OTIMES_SLOT_W_E, -1, unembed);
     }
-    if (!embed->entry) {
-        *embed = *unembed;
-    } else {
-        *unembed = *embed;
+    for (int64_t layer = 0; model->info.parallel && layer < model->info.n_layers; layer++) {
+        if (otimes_model_binding(model, OTIMES_SLOT_LN2_W, layer)->entry) {
+            continue;
+        }
+        bind_as(model, OTIMES_SLOT_LN2_W, layer,
+                otimes_model_binding(model, OTIMES_SLOT_LN1_W, layer));
+        bind_as(model, OTIMES_SLOT_LN2_B, layer,
+                otimes_model_binding(model, OTIMES_SLOT_LN1_B, layer));
     }
 }
 
-/* The name that was looked for: the first of a rule's patterns, with its layer. */
-static int add_absent(problems *list, const char *pattern, int64_t layer, otimes_err *err)
+/* The name that was looked for: the first of a rule's patterns, with its layer and expert. */
+static int add_absent(problems *list, const char *pattern, otimes_place place, otimes_err *err)
 {
-    const char *mark = strstr(pattern, "{l}");
-    const int length = (int)strcspn(pattern, "|");
+    const char *const end = pattern + strcspn(pattern, "|");
     otimes_text name = {0};
-    int rc = mark && mark < pattern + length
-                 ? otimes_text_add(&name, err, "%.*s%lld%.*s", (int)(mark - pattern), pattern,
-                                   (long long)layer, (int)(pattern + length - mark - 3), mark + 3)
-                 : otimes_text_add(&name, err, "%.*s", length, pattern);
+    int rc = OTIMES_OK;
+    while (rc == OTIMES_OK && pattern < end) {
+        if (end - pattern >= 3 && pattern[0] == '{') {
+            rc = otimes_text_add(&name, err, "%lld",
+                                 (long long)(pattern[1] == 'l' ? place.layer : place.expert));
+            pattern += 3;
+        } else {
+            rc = otimes_text_add(&name, err, "%c", *pattern++);
+        }
+    }
     if (rc == OTIMES_OK) {
         rc = add_problem(list, "absent", name.data, "", err);
     }
@@ -262,20 +450,39 @@ static int add_absent(problems *list, const char *pattern, int64_t layer, otimes
     return rc;
 }
 
+static int list_absent_of(otimes_model *model, const otimes_tensor_rule *rule, int64_t layer,
+                          problems *list, otimes_err *err)
+{
+    const bool of_expert = rule->slot >= OTIMES_SLOT_FIRST_OF_EXPERT;
+    const bool apart = of_expert && strstr(rule->name, "{x}");
+    const int64_t count = apart ? model->dims[OTIMES_DIM_N_EXPERTS] : 1;
+    int rc = OTIMES_OK;
+    if (of_expert && model->dims[OTIMES_DIM_N_EXPERTS] == 0) {
+        return add_absent(list, rule->name, (otimes_place){layer, 0}, err);
+    }
+    for (int64_t expert = 0; rc == OTIMES_OK && expert < count; expert++) {
+        const int64_t index = binding_index(model, rule->slot, layer, expert);
+        if (!model->bindings[index].entry) {
+            rc = add_absent(list, rule->name, (otimes_place){layer, expert}, err);
+        }
+    }
+    return rc;
+}
+
 static int list_absent(otimes_model *model, problems *list, otimes_err *err)
 {
     const otimes_tensor_rule *rule;
-    for (int r = 0; (rule = otimes_arch_rule(model->arch, r)); r++) {
+    for (int r = 0; (rule = otimes_naming_rule(model->naming, r)); r++) {
         const bool of_layer = rule->slot >= OTIMES_SLOT_FIRST_OF_LAYER;
         if (rule->slot == OTIMES_SLOT_W_U && model->info.tied) {
             continue; /* W_E's absence is told already */
         }
         const int64_t layers = of_layer ? model->info.n_layers : 1;
-        for (int64_t layer = 0; is_needed(model, rule->need) && layer < layers; layer++) {
-            if (otimes_model_binding(model, rule->slot, layer)->entry) {
+        for (int64_t layer = 0; layer < layers; layer++) {
+            if (!is_needed(model, rule->need, of_layer ? layer : -1)) {
                 continue;
             }
-            const int rc = add_absent(list, rule->name, layer, err);
+            const int rc = list_absent_of(model, rule, layer, list, err);
             if (rc != OTIMES_OK) {
                 return rc;
             }
@@ -284,14 +491,22 @@ static int list_absent(otimes_model *model, problems *list, otimes_err *err)
     return OTIMES_OK;
 }
 
+/* Room for every binding there can be. */
+static int make_bindings(otimes_model *model, otimes_err *err)
+{
+    int64_t experts;
+    if (!otimes_mul_i64(model->info.n_layers, model->dims[OTIMES_DIM_N_EXPERTS], &experts) ||
+        !otimes_mul_i64(experts, OF_EXPERT, &experts)) {
+        return otimes_fail(err, OTIMES_ERR_MODEL, "%s: too many layers of experts", model->path);
+    }
+    model->binding_count = OF_MODEL + model->info.n_layers * OF_LAYER + experts;
+    return OTIMES_NEW(&model->bindings, model->binding_count, err);
+}
+
 int otimes_bind_resolve(otimes_model *model, otimes_err *err)
 {
     problems list = {0};
-    int64_t count;
-    if (!otimes_mul_i64(model->info.n_layers, OF_LAYER, &count)) {
-        return otimes_fail(err, OTIMES_ERR_MODEL, "%s: too many layers", model->path);
-    }
-    int rc = OTIMES_NEW(&model->bindings, count + OF_MODEL, err);
+    int rc = make_bindings(model, err);
     for (int64_t i = 0; rc == OTIMES_OK && i < model->store.entry_count; i++) {
         rc = bind_entry(model, i, &list, err);
     }

@@ -7,11 +7,17 @@
 
 #include "model/model.h"
 
-/* Matches every tensor with the row's names, learns open dimensions (and the number of layers) from
- * shapes. Tensors that match nothing are left unclaimed. */
+/* A tensor's name without the '|'-separated prefixes that it has. */
+const char *otimes_bind_name(const char *name, const char *prefixes);
+
+/* How many tensors of a group the model's naming knows. */
+int64_t otimes_bind_known(const otimes_model *model, const char *group);
+
+/* Matches every tensor with the naming's names, learns open dimensions (and the numbers of layers
+ * and experts) from them. Tensors that match nothing are left unclaimed. */
 int otimes_bind_match(otimes_model *model, otimes_err *err);
 
-/* Whether a weight was matched, in layer 0 for those of layers. */
+/* Whether a weight was matched, in any layer for those of layers. */
 bool otimes_bind_has(const otimes_model *model, otimes_slot slot);
 
 /* With all dimensions settled: strides, and one error that lists every absent, unexpected, wrongly

@@ -47,25 +47,74 @@ const char *otimes_positions_name(otimes_positions positions)
         return "shortformer";
     case OTIMES_POSITIONS_ROPE:
         return "rotary";
+    case OTIMES_POSITIONS_ALIBI:
+        return "ALiBi";
     }
     return "unknown";
 }
 
-/* "W_Q, W_K, W_V": every claim a tensor can have is one of few, so the texts are made once. */
-static const char *part_name(uint32_t claims)
+const char *otimes_qk_norm_name(otimes_qk_norm norm)
 {
-    const uint32_t qkv = 1u << OTIMES_SLOT_W_Q | 1u << OTIMES_SLOT_W_K | 1u << OTIMES_SLOT_W_V;
-    const uint32_t biases = 1u << OTIMES_SLOT_B_Q | 1u << OTIMES_SLOT_B_K | 1u << OTIMES_SLOT_B_V;
-    if (!claims) {
-        return NULL;
+    switch (norm) {
+    case OTIMES_QK_NORM_NONE:
+        return "none";
+    case OTIMES_QK_NORM_HEAD:
+        return "per head";
+    case OTIMES_QK_NORM_LN:
+        return "per head (LayerNorm)";
+    case OTIMES_QK_NORM_ALL:
+        return "over all heads";
     }
-    if (claims == qkv) {
-        return "W_Q, W_K, W_V";
+    return "unknown";
+}
+
+/* What tensors with these claims hold; NULL without any. */
+static const char *part_text(const otimes_model *model, uint64_t claims)
+{
+    for (int64_t i = 0; i < model->part_text_count; i++) {
+        if (model->part_texts[i].claims == claims) {
+            return model->part_texts[i].text;
+        }
     }
-    if (claims == biases) {
-        return "b_Q, b_K, b_V";
+    return NULL;
+}
+
+static int add_part_text(otimes_model *model, uint64_t claims, otimes_err *err)
+{
+    otimes_text text = {0};
+    int rc =
+        OTIMES_GROW(&model->part_texts, model->part_text_count, &model->part_text_capacity, err);
+    for (int slot = 0; rc == OTIMES_OK && slot < OTIMES_SLOT_COUNT; slot++) {
+        if (claims >> slot & 1) {
+            rc = otimes_text_add(&text, err, "%s%s", text.length ? ", " : "",
+                                 otimes_slot_label((otimes_slot)slot));
+        }
     }
-    return otimes_slot_label((otimes_slot)__builtin_ctz(claims));
+    if (rc != OTIMES_OK) {
+        otimes_text_free(&text);
+        return rc;
+    }
+    model->part_texts[model->part_text_count++] = (struct otimes_part_text){claims, text.data};
+    return OTIMES_OK;
+}
+
+int otimes_part_texts(otimes_model *model, otimes_err *err)
+{
+    int rc = OTIMES_OK;
+    for (int64_t i = 0; rc == OTIMES_OK && i < model->store.entry_count; i++) {
+        if (model->claims[i] && !part_text(model, model->claims[i])) {
+            rc = add_part_text(model, model->claims[i], err);
+        }
+    }
+    return rc;
+}
+
+void otimes_part_texts_free(otimes_model *model)
+{
+    for (int64_t i = 0; i < model->part_text_count; i++) {
+        otimes_free(model->part_texts[i].text);
+    }
+    otimes_free(model->part_texts);
 }
 
 int otimes_model_tensor(const otimes_model *model, int64_t index, otimes_tensor_info *info,
@@ -81,11 +130,36 @@ int otimes_model_tensor(const otimes_model *model, int64_t index, otimes_tensor_
         .dtype = otimes_dtype_name(entry->dtype),
         .ndim = entry->ndim,
         .bytes = entry->alias_of ? 0 : entry->bytes,
-        .part = part_name(model->claims[index]),
-        .layer = model->claim_layer[index],
+        .part = part_text(model, model->claims[index]),
+        .layer = model->place[index].layer,
     };
     memcpy(info->dim, entry->dim, sizeof info->dim);
     return OTIMES_OK;
+}
+
+/* What stands between the weights and what the model computes with them, in words that every result
+ * carries. */
+static const char *residual_write(const otimes_model_info *info)
+{
+    return info->post_norm ? "not W_O and W_out: a norm after each block rescales what they write"
+                           : "W_O and W_out as they are";
+}
+
+static const char *attention_score(const otimes_model_info *info)
+{
+    if (info->qk_norm != OTIMES_QK_NORM_NONE) {
+        return "not bilinear: queries and keys are normalised before their product; W_QK is the "
+               "form before that";
+    }
+    if (info->clip_qkv > 0) {
+        return "not bilinear: queries, keys and values are clipped; W_QK is the form before that";
+    }
+    return info->attn_softcap > 0 ? "bilinear before a soft cap" : "bilinear";
+}
+
+static const char *embedding_write(const otimes_model_info *info)
+{
+    return info->embed_norm ? "not W_E: a norm follows the embedding" : "W_E as it is";
 }
 
 int otimes_model_attributes(const otimes_model *model, otimes_sink *sink, otimes_err *err)
@@ -100,6 +174,9 @@ int otimes_model_attributes(const otimes_model *model, otimes_sink *sink, otimes
         {"dtype", info->dtype},
         {"norm", otimes_norm_name(info->norm)},
         {"positions", otimes_positions_name(info->positions)},
+        {"residual_write", residual_write(info)},
+        {"attention_score", attention_score(info)},
+        {"embedding_write", embedding_write(info)},
         {"fold_ln", otimes_step_name(info->fold_ln)},
         {"center_writing_weights", otimes_step_name(info->center_writing_weights)},
         {"center_unembed", otimes_step_name(info->center_unembed)},

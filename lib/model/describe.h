@@ -4,6 +4,10 @@
 
 #include "model/model.h"
 
+/* Names of what the tensors hold, "W_Q, W_K, W_V", for otimes_model_tensor. */
+int otimes_part_texts(otimes_model *model, otimes_err *err);
+void otimes_part_texts_free(otimes_model *model);
+
 /* Labels of an axis of `count` input (or output) tokens with those ids (NULL: 0 .. count-1). The
  * texts belong to the model, the array to the caller; *labels is NULL when no vocabulary is known.
  */

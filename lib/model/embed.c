@@ -11,21 +11,63 @@
 /* Rows read at once when the whole matrix is passed over. */
 enum { PASS_ROWS = 256 };
 
-static void gather(const otimes_binding *binding, int64_t first, int64_t count, float *out)
+/* Where row i of a weight begins. */
+static int64_t row_offset(const otimes_binding *b, int64_t i)
 {
-    const otimes_entry *entry = binding->entry;
-    const int64_t *dim = binding->dim, *stride = binding->stride;
-    const int64_t offset = binding->offset + first * stride[0];
-    if (binding->ndim == 1) {
-        otimes_dtype_gather(entry->dtype, entry->data, offset, 1, count, 0, stride[0], out);
-    } else if (binding->ndim == 2) {
-        otimes_dtype_gather(entry->dtype, entry->data, offset, count, dim[1], stride[0], stride[1],
-                            out);
-    } else {
-        for (int64_t i = 0; i < count; i++) {
-            otimes_dtype_gather(entry->dtype, entry->data, offset + i * stride[0], dim[1], dim[2],
-                                stride[1], stride[2], out + i * dim[1] * dim[2]);
+    return b->offset + i / b->group * b->group_stride + i % b->group * b->stride[0];
+}
+
+static void gather(const otimes_binding *b, int64_t first, int64_t count, float *out)
+{
+    const otimes_entry *entry = b->entry;
+    const int64_t rows = b->ndim == 3 ? b->dim[1] : 1,
+                  columns = b->ndim > 1 ? b->dim[b->ndim - 1] : 1;
+    const int64_t row_stride = b->ndim == 3 ? b->stride[1] : 0;
+    const int64_t column_stride = b->ndim > 1 ? b->stride[b->ndim - 1] : 0;
+    if (b->ndim < 3 && b->group == 1) { /* the first axis is one run of rows */
+        if (b->ndim == 1) {
+            otimes_dtype_gather(entry->dtype, entry->data, row_offset(b, first), 1, count, 0,
+                                b->group_stride, out);
+        } else {
+            otimes_dtype_gather(entry->dtype, entry->data, row_offset(b, first), count, columns,
+                                b->group_stride, column_stride, out);
         }
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        otimes_dtype_gather(entry->dtype, entry->data, row_offset(b, first + i), rows, columns,
+                            row_stride, column_stride, out + i * rows * columns);
+    }
+}
+
+/* Adjacent rotary pairs at the head of each row become halves. */
+static int split_pairs(const otimes_binding *b, int64_t rows, float *out, otimes_err *err)
+{
+    const int64_t columns = b->dim[b->ndim - 1], half = b->pairs / 2;
+    float *row;
+    const int rc = b->pairs ? OTIMES_NEW(&row, b->pairs, err) : OTIMES_OK;
+    if (rc != OTIMES_OK || !b->pairs) {
+        return rc;
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        float *const at = out + i * columns;
+        memcpy(row, at, (size_t)b->pairs * sizeof *row);
+        for (int64_t j = 0; j < half; j++) {
+            at[j] = row[2 * j];
+            at[half + j] = row[2 * j + 1];
+        }
+    }
+    otimes_free(row);
+    return OTIMES_OK;
+}
+
+static void scale_and_shift(const otimes_binding *b, int64_t count, float *out)
+{
+    for (int64_t i = 0; b->scale != 1 && i < count; i++) {
+        out[i] *= b->scale;
+    }
+    for (int64_t i = 0; b->shift != 0 && i < count; i++) {
+        out[i] += b->shift;
     }
 }
 
@@ -34,8 +76,8 @@ static void gather(const otimes_binding *binding, int64_t first, int64_t count, 
 static void release(const otimes_binding *binding, int64_t first, int64_t count, int64_t elements)
 {
     const int64_t size = (int64_t)otimes_dtype_size(binding->entry->dtype);
-    const int64_t begin = binding->offset + first * binding->stride[0];
-    int64_t end = begin + (count - 1) * binding->stride[0] + 1;
+    const int64_t begin = row_offset(binding, first);
+    int64_t end = row_offset(binding, first + count - 1) + 1;
     for (int i = 1; i < binding->ndim; i++) {
         end += (binding->dim[i] - 1) * binding->stride[i];
     }
@@ -56,6 +98,11 @@ int otimes_binding_read(const otimes_model *model, const otimes_binding *binding
     }
     gather(binding, first, count, out);
     release(binding, first, count, count * each);
+    const int rc = split_pairs(binding, count * each / binding->dim[binding->ndim - 1], out, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    scale_and_shift(binding, count * each, out);
     const int64_t bad = otimes_first_nonfinite(out, count * each);
     if (bad >= 0) {
         return otimes_fail(err, OTIMES_ERR_VALUE,
@@ -97,6 +144,20 @@ int otimes_embed_rows(const otimes_model *model, int64_t first, int64_t count, f
     return read_writer(model, OTIMES_SLOT_W_E, first, count, out, err);
 }
 
+int otimes_embed_norm(const otimes_model *model, float *w, float *b, otimes_err *err)
+{
+    const int64_t d = model->info.d_model;
+    const otimes_binding *weight = otimes_model_binding(model, OTIMES_SLOT_EMBED_LN_W, -1);
+    const otimes_binding *bias = otimes_model_binding(model, OTIMES_SLOT_EMBED_LN_B, -1);
+    if (!weight->entry) {
+        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                           "%s: expected a norm after the embedding, got none", model->path);
+    }
+    memset(b, 0, (size_t)d * sizeof *b);
+    const int rc = otimes_binding_read(model, weight, 0, d, w, err);
+    return rc == OTIMES_OK && bias->entry ? otimes_binding_read(model, bias, 0, d, b, err) : rc;
+}
+
 int otimes_position_rows(const otimes_model *model, int64_t first, int64_t count, float *out,
                          otimes_err *err)
 {
@@ -134,16 +195,14 @@ static double dot(const float *a, const float *b, int64_t count)
 /* The final norm's weight into each row, and (LayerNorm) the row minus its mean. */
 static void fold_rows(const otimes_unembed *unembed, int64_t count, float *rows)
 {
-    const int64_t d = unembed->model->info.d_model;
-    if (!unembed->fold) {
-        return;
-    }
-    for (int64_t i = 0; i < count; i++) {
+    const otimes_model *model = unembed->model;
+    const int64_t d = model->info.d_model;
+    for (int64_t i = 0; unembed->fold && i < count; i++) {
         for (int64_t j = 0; j < d; j++) {
             rows[i * d + j] *= unembed->fold[j];
         }
     }
-    if (unembed->model->info.norm == OTIMES_NORM_LN) {
+    if (model->info.fold_ln == OTIMES_STEP_APPLIED && model->info.norm == OTIMES_NORM_LN) {
         otimes_center_rows(rows, count, d);
     }
 }

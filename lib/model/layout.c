@@ -14,10 +14,17 @@ static otimes_dim dim_of_letter(char letter)
         return OTIMES_DIM_##name;
         OTIMES_DIMS(LETTER_CASE)
 #undef LETTER_CASE
+    case 'r':
+        return OTIMES_DIM_D_HEAD;
     default:
         assert(!"letter of a layout");
         return OTIMES_DIM_COUNT;
     }
+}
+
+static bool is_count(char letter)
+{
+    return letter >= '1' && letter <= '9';
 }
 
 /* One factor of an axis: a dimension, a concatenation of which we are one piece, or a count of
@@ -25,34 +32,41 @@ static otimes_dim dim_of_letter(char letter)
 typedef struct factor {
     int64_t extent;  /* elements of this factor along the axis */
     int64_t skipped; /* those before our piece */
-    otimes_dim dim;  /* OTIMES_DIM_COUNT for interleaved pieces */
+    otimes_dim dim;  /* OTIMES_DIM_COUNT where our piece has none */
+    bool pairs;
 } factor;
+
+/* The letters between brackets, the piece's own among them. */
+static const char *read_pieces(const char *at, int piece, const int64_t *dims, factor *out)
+{
+    for (; *at != ']'; at++) {
+        if (*at == ' ') {
+            continue;
+        }
+        const otimes_dim dim = is_count(*at) ? OTIMES_DIM_COUNT : dim_of_letter(*at);
+        if (piece-- == 0) {
+            out->dim = dim;
+            out->skipped = out->extent;
+        }
+        out->extent += dim == OTIMES_DIM_COUNT ? *at - '0' : dims[dim];
+    }
+    return at + 1;
+}
 
 /* Reads one factor; returns what is behind it. */
 static const char *read_factor(const char *at, int piece, const int64_t *dims, factor *out)
 {
     *out = (factor){.dim = OTIMES_DIM_COUNT};
-    if (*at >= '2' && *at <= '9') {
+    if (*at == '[') {
+        return read_pieces(at + 1, piece, dims, out);
+    }
+    if (is_count(*at)) {
         out->extent = *at - '0';
         out->skipped = piece;
-        return at + 1;
-    }
-    if (*at != '[') {
+    } else {
         out->dim = dim_of_letter(*at);
+        out->pairs = *at == 'r';
         out->extent = dims[out->dim];
-        return at + 1;
-    }
-    for (at++; *at != ']'; at++) {
-        if (*at == ' ') {
-            continue;
-        }
-        const otimes_dim dim = dim_of_letter(*at);
-        if (piece == 0) {
-            out->dim = dim;
-            out->skipped = out->extent;
-        }
-        out->extent += dims[dim];
-        piece--;
     }
     return at + 1;
 }
@@ -76,41 +90,52 @@ static const char *read_axis(const char *at, int piece, const int64_t *dims, fac
     return at + 1;
 }
 
-static int too_large(const char *layout, otimes_err *err)
+/* Factors of one axis, the last one fastest. False on overflow. */
+static bool place_axis(const factor *factors, int count, int axis, otimes_layout *out)
 {
-    return otimes_fail(err, OTIMES_ERR_MODEL, "dimensions of the configuration are too large (%s)",
-                       layout);
+    int64_t step = 1;
+    for (int f = count - 1; f >= 0; f--) {
+        const factor *const one = &factors[f];
+        int64_t skipped;
+        if (one->dim != OTIMES_DIM_COUNT) {
+            out->of[one->dim].axis = axis;
+            out->of[one->dim].step = step;
+            out->pairs |= one->pairs;
+            out->grouped |= one->dim == OTIMES_DIM_GROUP;
+        }
+        if (!otimes_mul_i64(one->skipped, step, &skipped) ||
+            !otimes_mul_i64(step, one->extent, &step)) {
+            return false;
+        }
+        out->offset[axis] += skipped;
+    }
+    out->dim[axis] = step;
+    return true;
 }
 
 int otimes_layout_resolve(const char *layout, int piece, const int64_t dims[OTIMES_DIM_COUNT],
                           otimes_layout *out, otimes_err *err)
 {
-    factor factors[OTIMES_MAX_DIMS][OTIMES_MAX_DIMS];
-    int counts[OTIMES_MAX_DIMS];
+    int64_t elements = 1;
     *out = (otimes_layout){0};
+    for (int dim = 0; dim < OTIMES_DIM_COUNT; dim++) {
+        out->of[dim].axis = -1;
+    }
     for (const char *at = layout; *at;) {
+        factor factors[OTIMES_MAX_DIMS];
+        int count;
         if (*at == ' ') {
             at++;
             continue;
         }
         assert(out->ndim < OTIMES_MAX_DIMS);
-        at = read_axis(at, piece, dims, factors[out->ndim], &counts[out->ndim]);
-        out->ndim++;
-    }
-    int64_t stride = 1;
-    for (int axis = out->ndim - 1; axis >= 0; axis--) {
-        out->dim[axis] = 1;
-        for (int f = counts[axis] - 1; f >= 0; f--) {
-            const factor *const one = &factors[axis][f];
-            if (one->dim != OTIMES_DIM_COUNT) {
-                out->stride[one->dim] = stride;
-            }
-            out->offset += one->skipped * stride;
-            if (!otimes_mul_i64(stride, one->extent, &stride)) {
-                return too_large(layout, err);
-            }
-            out->dim[axis] *= one->extent;
+        at = read_axis(at, piece, dims, factors, &count);
+        if (!place_axis(factors, count, out->ndim, out) ||
+            !otimes_mul_i64(elements, out->dim[out->ndim], &elements)) {
+            return otimes_fail(err, OTIMES_ERR_MODEL,
+                               "dimensions of the configuration are too large (%s)", layout);
         }
+        out->ndim++;
     }
     return OTIMES_OK;
 }

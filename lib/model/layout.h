@@ -11,9 +11,14 @@
 /* A stored tensor seen through a layout. */
 typedef struct otimes_layout {
     int ndim;
-    int64_t dim[OTIMES_MAX_DIMS];     /* what the stored shape must be */
-    int64_t offset;                   /* of the piece, in elements */
-    int64_t stride[OTIMES_DIM_COUNT]; /* of each dimension, in elements; 0 where it has none */
+    int64_t dim[OTIMES_MAX_DIMS];    /* what the stored shape must be */
+    int64_t offset[OTIMES_MAX_DIMS]; /* of the piece along each axis */
+    struct {
+        int axis;     /* -1: no axis has it, entries repeat */
+        int64_t step; /* along that axis */
+    } of[OTIMES_DIM_COUNT];
+    bool pairs;   /* d_head is in adjacent rotary pairs */
+    bool grouped; /* heads are members of groups: of N_KV_HEADS and of GROUP */
 } otimes_layout;
 
 /* Resolves a layout with all its dimensions known. OTIMES_ERR_MODEL on overflow. A malformed layout

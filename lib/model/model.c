@@ -9,6 +9,8 @@
 #include "format/open.h"
 #include "model/bind.h"
 #include "model/config.h"
+#include "model/describe.h"
+#include "model/kinds.h"
 
 void otimes_model_settings_default(otimes_model_settings *settings)
 {
@@ -21,23 +23,49 @@ void otimes_model_settings_default(otimes_model_settings *settings)
     };
 }
 
-/* config.json beside the weights, or the file that was asked for; *config NULL when there is none.
- */
+/* Loads directory/name if it is there. */
+static int load_beside(const otimes_model *model, const char *name, json_t **config, char **where,
+                       otimes_err *err)
+{
+    *where = otimes_path_join(model->store.directory, name, err);
+    if (!*where) {
+        return OTIMES_ERR_MEMORY;
+    }
+    if (access(*where, F_OK) == 0) {
+        return otimes_json_load(config, *where, err);
+    }
+    otimes_free(*where);
+    *where = NULL;
+    return OTIMES_OK;
+}
+
+/* The file that was asked for; else what a file says that describes itself; else config.json or
+ * params.json beside the weights; else what else the weight files say. *config is NULL when there
+ * is nothing. */
 static int load_config(const otimes_model *model, const otimes_model_settings *settings,
                        json_t **config, char **where, otimes_err *err)
 {
+    json_t *own = model->store.config;
+    int rc = OTIMES_OK;
     *config = NULL;
-    *where = settings->config_path ? otimes_strdup(settings->config_path)
-                                   : otimes_path_join(model->store.directory, "config.json", err);
-    if (!*where) {
-        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
+    *where = NULL;
+    if (settings->config_path) {
+        *where = otimes_strdup(settings->config_path);
+        return *where ? otimes_json_load(config, *where, err)
+                      : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
     }
-    if (!settings->config_path && access(*where, F_OK) != 0) {
-        otimes_free(*where);
+    if (!otimes_json_member(own, "model_type|general.architecture")) {
+        rc = load_beside(model, "config.json", config, where, err);
+        if (rc == OTIMES_OK && !*where) {
+            rc = load_beside(model, "params.json", config, where, err);
+        }
+    }
+    if (rc == OTIMES_OK && !*where) {
+        *config = json_incref(own);
         *where = otimes_strdup(model->path);
-        return *where ? OTIMES_OK : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
+        rc = *where ? OTIMES_OK : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
     }
-    return otimes_json_load(config, *where, err);
+    return rc;
 }
 
 static otimes_step step(int wanted, bool applicable)
@@ -58,33 +86,40 @@ static bool any_layer_has(const otimes_model *model, otimes_slot slot)
     return false;
 }
 
+/* What each step of processing can do for this model. A LayerNorm without weights centres what it
+ * reads, which reading weights can take over; TransformerLens' files without norm weights are
+ * folded already. Value biases reach the output unchanged only while the weights of a pattern sum
+ * to 1. A soft cap is not blind to a constant in all logits. */
 static void settle_steps(otimes_model *model, const otimes_model_settings *settings)
 {
     otimes_model_info *info = &model->info;
     const bool ln = info->norm == OTIMES_NORM_LN;
-    info->fold_ln = step(settings->fold_ln, model->norm_has_weights);
-    if (info->norm != OTIMES_NORM_NONE && !model->norm_has_weights) {
+    const bool bare = info->norm != OTIMES_NORM_NONE && !model->norm_has_weights;
+    info->fold_ln = step(settings->fold_ln, model->norm_has_weights ||
+                                                (bare && ln && model->arch->norm_without_weights));
+    if (bare && !model->arch->norm_without_weights) {
         info->fold_ln = OTIMES_STEP_DONE_IN_FILE;
     }
-    info->center_writing_weights = step(settings->center_writing_weights, ln);
-    info->center_unembed = step(settings->center_unembed, true);
+    info->center_writing_weights = step(settings->center_writing_weights, ln && !info->post_norm);
+    info->center_unembed = step(settings->center_unembed, info->final_softcap == 0);
     const bool folded_bias =
         info->fold_ln == OTIMES_STEP_APPLIED && any_layer_has(model, OTIMES_SLOT_LN1_B);
     info->fold_value_biases =
-        step(settings->fold_value_biases, folded_bias || any_layer_has(model, OTIMES_SLOT_B_V));
+        step(settings->fold_value_biases, (folded_bias || any_layer_has(model, OTIMES_SLOT_B_V)) &&
+                                              !info->attention_sinks && info->clip_qkv == 0);
 }
 
 /* The types of the claimed tensors, each named once. */
 static int list_dtypes(otimes_model *model, otimes_err *err)
 {
     otimes_text text = {0};
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int rc = otimes_text_add(&text, err, "%s", "");
     for (int64_t i = 0; rc == OTIMES_OK && i < model->store.entry_count; i++) {
         const otimes_dtype dtype = model->store.entries[i].dtype;
         if (model->claims[i] && !(seen >> dtype & 1)) {
             rc = otimes_text_add(&text, err, "%s%s", seen ? ", " : "", otimes_dtype_name(dtype));
-            seen |= 1u << dtype;
+            seen |= (uint64_t)1 << dtype;
         }
     }
     model->dtype = text.data;
@@ -110,6 +145,19 @@ static void describe(otimes_model *model)
     info->n_ctx = dims[OTIMES_DIM_N_CTX];
     info->rope_theta = model->rope.theta;
     info->rotary_dim = model->rope.dim;
+    info->post_norm = any_layer_has(model, OTIMES_SLOT_LN1_POST_W) ||
+                      any_layer_has(model, OTIMES_SLOT_LN2_POST_W);
+    info->embed_norm = otimes_model_binding(model, OTIMES_SLOT_EMBED_LN_W, -1)->entry != NULL;
+    info->attention_sinks = any_layer_has(model, OTIMES_SLOT_SINKS);
+    if (any_layer_has(model, OTIMES_SLOT_Q_NORM_W)) {
+        info->qk_norm = model->arch->qk_norm ? model->arch->qk_norm : OTIMES_QK_NORM_HEAD;
+    }
+    if (any_layer_has(model, OTIMES_SLOT_ROUTER_W)) {
+        info->n_experts = dims[OTIMES_DIM_N_EXPERTS];
+        info->d_expert = dims[OTIMES_DIM_D_EXPERT];
+        info->d_shared_expert =
+            any_layer_has(model, OTIMES_SLOT_SHARED_IN) ? dims[OTIMES_DIM_D_SHARED] : 0;
+    }
     info->qkv_bias = any_layer_has(model, OTIMES_SLOT_B_Q) ||
                      any_layer_has(model, OTIMES_SLOT_B_K) || any_layer_has(model, OTIMES_SLOT_B_V);
     info->tensor_count = model->store.entry_count;
@@ -143,7 +191,7 @@ static int open_model(otimes_model *model, const otimes_model_settings *settings
         rc = load_config(model, settings, &config, &where, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_config_arch(model, config, where, err);
+        rc = otimes_config_arch(model, config, settings->state_dict, where, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_config_numbers(model, config, where, err);
@@ -152,7 +200,7 @@ static int open_model(otimes_model *model, const otimes_model_settings *settings
         rc = otimes_bind_match(model, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_config_settle(model, where, err);
+        rc = otimes_config_settle(model, config, where, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_config_kinds(model, config, where, err);
@@ -164,8 +212,11 @@ static int open_model(otimes_model *model, const otimes_model_settings *settings
         rc = list_dtypes(model, err);
     }
     if (rc == OTIMES_OK) {
-        settle_steps(model, settings);
+        rc = otimes_part_texts(model, err);
+    }
+    if (rc == OTIMES_OK) {
         describe(model);
+        settle_steps(model, settings);
         if (settings->token_text) {
             rc = load_vocab(model, config, where, err);
         }
@@ -210,7 +261,9 @@ void otimes_model_close(otimes_model **model)
     otimes_store_close(&m->store);
     otimes_free(m->bindings);
     otimes_free(m->claims);
-    otimes_free(m->claim_layer);
+    otimes_free(m->place);
+    otimes_free(m->layers);
+    otimes_part_texts_free(m);
     otimes_free(m->rope.scaling_name);
     otimes_free(m->path);
     otimes_free(m->dtype);

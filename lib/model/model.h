@@ -15,12 +15,18 @@
 
 #define OTIMES_CANONICAL_DIMS 3
 
-/* Where a canonical weight lies: element (i, j, k) at entry->data[offset + i*stride[0] + ...]. */
+/* Where a canonical weight lies. Its entry (i, j, k) is the file's element number
+ *   offset + i / group * group_stride + i % group * stride[0] + j * stride[1] + k * stride[2],
+ * but for the first `pairs` entries of the last axis, of which entry k < pairs / 2 is stored as
+ * number 2k and entry k + pairs / 2 as number 2k + 1; times scale plus shift. */
 typedef struct otimes_binding {
+    otimes_slot slot;
+    int64_t layer, expert;     /* -1: of the model, of the block */
     const otimes_entry *entry; /* NULL: the model has no such weight */
     int ndim;
     int64_t dim[OTIMES_CANONICAL_DIMS], stride[OTIMES_CANONICAL_DIMS];
-    int64_t offset;
+    int64_t offset, group, group_stride, pairs;
+    float scale, shift;
 } otimes_binding;
 
 typedef enum otimes_rope_scaling {
@@ -32,33 +38,54 @@ typedef enum otimes_rope_scaling {
 
 typedef struct otimes_rope {
     double theta;
-    int64_t dim;   /* leading entries of a head that are rotated */
+    int64_t dim;   /* leading entries of a head that are rotated; 0: none */
     bool adjacent; /* pairs (2i, 2i+1); otherwise (i, i + dim/2) */
     otimes_rope_scaling scaling;
-    char *scaling_name; /* as the configuration has it; owned by the model */
+    char *scaling_name; /* as the configuration has it; owned by the model, once for both */
     double factor, low_freq_factor, high_freq_factor, original_n_ctx; /* llama3 */
 } otimes_rope;
+
+/* What differs from layer to layer. */
+typedef struct otimes_layer_kind {
+    int64_t window; /* keys further back are masked; 0: none */
+    bool rotary;    /* queries and keys are rotated */
+    bool local;     /* by the base for layers with a window */
+} otimes_layer_kind;
 
 struct otimes_model {
     otimes_store store;
     const otimes_arch *arch;
+    const otimes_naming *naming; /* of its file's format */
     otimes_model_info info;
     char *path, *dtype, *activation; /* owned text behind info */
     int64_t dims[OTIMES_DIM_COUNT];
-    otimes_rope rope;
-    bool norm_has_weights;
+    double numbers[OTIMES_KEY_COUNT]; /* by otimes_number; 0: not given */
+    otimes_rope rope, local_rope;
+    otimes_layer_kind *layers; /* [n_layers] */
+    bool norm_has_weights, norm_offset;
     int threads;
-    otimes_binding *bindings;         /* see otimes_model_binding */
-    uint32_t *claims;                 /* [store.entry_count] bit s: holds slot s */
-    int64_t *claim_layer;             /* [store.entry_count] -1: of no layer */
+    otimes_binding *bindings; /* of the model, then of each layer, then of each expert */
+    int64_t binding_count;
+    uint64_t *claims;    /* [store.entry_count] bit s: holds slot s */
+    otimes_place *place; /* [store.entry_count] */
+    struct otimes_part_text {
+        uint64_t claims;
+        char *text;
+    } *part_texts; /* one for each set of claims that occurs */
+    int64_t part_text_count, part_text_capacity;
     otimes_vocab vocab, output_vocab; /* output_vocab is empty when it is the same */
 };
 
-/* A weight of the model (layer < 0 for those before OTIMES_SLOT_FIRST_OF_LAYER) or of a layer. */
+/* A weight of the model, of a layer, or of an expert of a layer; what does not apply is ignored. */
 const otimes_binding *otimes_model_binding(const otimes_model *model, otimes_slot slot,
                                            int64_t layer);
+const otimes_binding *otimes_expert_binding(const otimes_model *model, otimes_slot slot,
+                                            int64_t layer, int64_t expert);
 
-/* Reads rows first .. first+count-1 of a one- or two-dimensional weight into out as float32, checks
+/* Whether a layer's MLP is one of experts. */
+bool otimes_layer_has_experts(const otimes_model *model, int64_t layer);
+
+/* Reads rows first .. first+count-1 along the first axis of a weight into out as float32, checks
  * that all are finite and lets go of the file's pages. OTIMES_ERR_VALUE names the tensor. */
 int otimes_binding_read(const otimes_model *model, const otimes_binding *binding, int64_t first,
                         int64_t count, float *out, otimes_err *err);

@@ -19,9 +19,15 @@ static double llama3(const otimes_rope *rope, double frequency)
     return (1 - smooth) * frequency / rope->factor + smooth * frequency;
 }
 
-int otimes_rope_frequencies(const otimes_model *model, double *frequency, otimes_err *err)
+const otimes_rope *otimes_layer_rope(const otimes_model *model, int64_t layer)
 {
-    const otimes_rope *rope = &model->rope;
+    const otimes_layer_kind *kind = &model->layers[layer];
+    return !kind->rotary ? NULL : kind->local ? &model->local_rope : &model->rope;
+}
+
+int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, double *frequency,
+                            otimes_err *err)
+{
     if (model->info.positions != OTIMES_POSITIONS_ROPE) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
                            "%s: offsets: expected rotary positions, got %s", model->path,

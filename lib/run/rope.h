@@ -9,10 +9,14 @@
 
 #include "model/model.h"
 
+/* How a layer rotates; NULL when it does not. */
+const otimes_rope *otimes_layer_rope(const otimes_model *model, int64_t layer);
+
 /* Angles per position of each rotated pair into frequency [rotary_dim / 2], theta^(-2i /
  * rotary_dim) with the configuration's scaling. OTIMES_ERR_UNSUPPORTED without rotary positions or
  * for a scaling that is not known. Scalings: Hugging Face transformers, modeling_rope_utils.py. */
-int otimes_rope_frequencies(const otimes_model *model, double *frequency, otimes_err *err);
+int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, double *frequency,
+                            otimes_err *err);
 
 /* x [rows, d_head] := x R(delta)^T, in place: as the key side of W_Q R(delta) W_K^T. */
 void otimes_rope_rotate_key(const otimes_rope *rope, const double *frequency, double delta,

@@ -34,8 +34,11 @@ typedef struct otimes_model_settings {
                                    constant, log-probabilities not at all */
     int fold_value_biases;      /* b_O += sum_h b_V[h] W_O[h]; b_V = 0 */
     int threads;                /* of otimes' own loops; 0 (the default): every available one */
-    const char *config_path;    /* configuration file; NULL (the default): config.json beside the
-                                   weights */
+    const char *config_path;    /* configuration file; NULL (the default): what the weight files
+                                   say, else config.json or params.json beside them */
+    const char *state_dict;     /* which dictionary of a nested checkpoint holds the weights, as
+                                   its keys joined by dots ("model"; "" is the top); NULL (the
+                                   default): the one whose names an architecture knows */
     int token_text;             /* 1 (the default): read the vocabulary, to label tokens by their
                                    text; 0: leave it, for programs that need no labels */
     uint8_t reserved[64];       /* zero */
@@ -44,9 +47,9 @@ typedef struct otimes_model_settings {
 /* Every field to its default: all processing on. */
 OTIMES_API void otimes_model_settings_default(otimes_model_settings *settings);
 
-/* Opens a model: a directory with config.json and model.safetensors (or shards and
- * model.safetensors.index.json), or one .safetensors file. Reads headers only; milliseconds for
- * any size. settings may be NULL for the defaults. On success *model is owned by the caller and
+/* Opens a model: a directory with config.json and model.safetensors or pytorch_model.bin (or shards
+ * and their index), or one file: safetensors, PyTorch (zip or older), GGUF, llama2.c; recognised by
+ * content. Reads headers only; milliseconds for any size. settings may be NULL for the defaults. On success *model is owned by the caller and
  * released by otimes_model_close; on error it is NULL.
  * Errors: OTIMES_ERR_IO (missing, unreadable), OTIMES_ERR_FORMAT (malformed or truncated file),
  * OTIMES_ERR_MODEL (unknown architecture; absent, unexpected or wrongly shaped tensors, all
@@ -64,10 +67,26 @@ typedef enum otimes_positions {
     OTIMES_POSITIONS_NONE,
     OTIMES_POSITIONS_LEARNED,     /* W_pos is added to the embedding */
     OTIMES_POSITIONS_SHORTFORMER, /* W_pos is added to the inputs of Q and K alone */
-    OTIMES_POSITIONS_ROPE         /* queries and keys are rotated by position */
+    OTIMES_POSITIONS_ROPE,        /* queries and keys are rotated by position */
+    OTIMES_POSITIONS_ALIBI        /* scores fall with distance, by a slope for each head */
 } otimes_positions;
 
 typedef enum otimes_mlp { OTIMES_MLP_NONE, OTIMES_MLP_PLAIN, OTIMES_MLP_GATED } otimes_mlp;
+
+/* A norm of queries and keys before their product. */
+typedef enum otimes_qk_norm {
+    OTIMES_QK_NORM_NONE,
+    OTIMES_QK_NORM_HEAD, /* RMSNorm over d_head */
+    OTIMES_QK_NORM_LN,   /* LayerNorm over d_head */
+    OTIMES_QK_NORM_ALL   /* RMSNorm over all heads together */
+} otimes_qk_norm;
+
+/* How experts are chosen and weighted. */
+typedef enum otimes_routing {
+    OTIMES_ROUTING_NONE,
+    OTIMES_ROUTING_TOP_SOFTMAX, /* softmax over the scores of the chosen experts */
+    OTIMES_ROUTING_SOFTMAX_TOP  /* softmax over all, of which the chosen keep theirs */
+} otimes_routing;
 
 /* What became of a processing step. */
 typedef enum otimes_step {
@@ -81,14 +100,17 @@ typedef enum otimes_step {
 OTIMES_API const char *otimes_step_name(otimes_step step);
 /* "none", "LayerNorm", "RMSNorm". */
 OTIMES_API const char *otimes_norm_name(otimes_norm norm);
-/* "none", "learned", "shortformer", "rotary". */
+/* "none", "learned", "shortformer", "rotary", "ALiBi". */
 OTIMES_API const char *otimes_positions_name(otimes_positions positions);
+
+/* "none", "per head", "per head (LayerNorm)", "over all heads". */
+OTIMES_API const char *otimes_qk_norm_name(otimes_qk_norm norm);
 
 /* What a model is. Strings live until the model is closed. */
 typedef struct otimes_model_info {
     const char *path;         /* as it was given to open */
     const char *architecture; /* row of the architecture table, e.g. "gpt2" */
-    const char *format;       /* "safetensors" */
+    const char *format;       /* "safetensors", "pytorch", "gguf", "llama2.c" */
     const char *dtype;      /* of the weights in the file: "F32", "BF16", or "F32, F16" if mixed */
     const char *activation; /* of the MLP as the configuration names it; "" when unknown */
     int64_t n_layers, n_heads, n_kv_heads, d_model, d_head, d_mlp, d_vocab, d_vocab_out, n_ctx;
@@ -100,6 +122,17 @@ typedef struct otimes_model_info {
     double attn_scale;      /* scores are divided by it */
     int64_t sliding_window; /* keys further back are masked; 0: none */
     otimes_mlp mlp;
+    int parallel;      /* attention and MLP read the same stream and write to it together */
+    int bidirectional; /* every position attends to every other */
+    int post_norm;     /* a norm stands between a block's output and the stream: W_O and W_out are
+                           not what the stream receives */
+    int embed_norm;    /* a norm stands between W_E and the stream */
+    otimes_qk_norm qk_norm;
+    double attn_softcap, final_softcap; /* c tanh(x / c) of scores, of logits; 0: none */
+    double clip_qkv;                    /* queries, keys, values are clipped to +-it; 0: not */
+    int attention_sinks;                /* rows of a pattern sum to less than 1 */
+    int64_t n_experts, n_experts_active, d_expert, d_shared_expert; /* 0 without */
+    otimes_routing routing;
     int tied;     /* W_U is W_E transposed in the file */
     int qkv_bias; /* any of b_Q, b_K, b_V exists */
     otimes_step fold_ln, center_writing_weights, center_unembed, fold_value_biases;
@@ -159,7 +192,14 @@ typedef struct otimes_layer {
     otimes_tensor W_in, W_gate, W_out;        /* [d_model, d_mlp] x 2, [d_mlp, d_model] */
     otimes_tensor b_in, b_gate, b_out;        /* [d_mlp] x 2, [d_model] */
     otimes_tensor ln1_w, ln1_b, ln2_w, ln2_b; /* [d_model] */
-    void *memory;                             /* what the views show; the layer's own */
+    otimes_tensor ln1_post_w, ln2_post_w;     /* [d_model]: norms after attention, after MLP */
+    otimes_tensor q_norm_w, k_norm_w;         /* [n_heads or n_kv_heads, d_head] */
+    otimes_tensor sinks;                      /* [n_heads]: scores of keys that are not there */
+    otimes_tensor W_router, b_router;         /* [d_model, n_experts], [n_experts] */
+    otimes_tensor shared_W_in, shared_W_gate, shared_W_out; /* [d_model, d_shared_expert] x 2 and
+                                                               its transpose's shape */
+    otimes_tensor shared_W_router;                          /* [d_model] */
+    void *memory; /* what the views show; the layer's own */
 } otimes_layer;
 
 /* Reads the asked parts of layer number `layer` into memory that *out owns; the caller releases it
@@ -173,10 +213,43 @@ OTIMES_API OTIMES_MUST_CHECK int otimes_layer_load(const otimes_model *model, in
 /* Releases a layer and zeroes it; NULL and zeroed are fine. */
 OTIMES_API void otimes_layer_free(otimes_layer *layer);
 
+/* One expert of a layer whose MLP is one of experts, canonical and processed like a layer. */
+typedef struct otimes_expert {
+    int64_t layer, expert;
+    otimes_tensor W_in, W_gate, W_out; /* [d_model, d_expert] x 2, [d_expert, d_model] */
+    otimes_tensor b_in, b_gate, b_out; /* [d_expert] x 2, [d_model] */
+    void *memory;
+} otimes_expert;
+
+/* Reads an expert into memory that *out owns, released with otimes_expert_free. Errors as
+ * otimes_layer_load; OTIMES_ERR_ARGUMENT also for a layer without experts. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_expert_load(const otimes_model *model, int64_t layer,
+                                                    int64_t expert, otimes_expert *out,
+                                                    otimes_err *err);
+
+/* Releases an expert and zeroes it; NULL and zeroed are fine. */
+OTIMES_API void otimes_expert_free(otimes_expert *expert);
+
+/* What differs from layer to layer. */
+typedef struct otimes_layer_info {
+    int64_t window;    /* keys further back are masked; 0: none */
+    double rope_theta; /* base of the rotary frequencies; 0: this layer rotates nothing */
+    int experts;       /* its MLP is one of experts */
+} otimes_layer_info;
+
+/* 0, or OTIMES_ERR_ARGUMENT for a layer that is not there. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_layer_describe(const otimes_model *model, int64_t layer,
+                                                       otimes_layer_info *info, otimes_err *err);
+
 /* Rows first .. first+count-1 of W_E (processed), into out [count, d_model].
  * OTIMES_ERR_ARGUMENT, OTIMES_ERR_VALUE, OTIMES_ERR_IO. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_embed_rows(const otimes_model *model, int64_t first,
                                                    int64_t count, float *out, otimes_err *err);
+
+/* The norm that follows the embedding, into w and b [d_model]. OTIMES_ERR_UNSUPPORTED when the
+ * model has none (info's embed_norm is 0); otherwise as otimes_embed_rows. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_embed_norm(const otimes_model *model, float *w, float *b,
+                                                   otimes_err *err);
 
 /* Rows of W_pos (processed), into out [count, d_model]. OTIMES_ERR_UNSUPPORTED when the model has
  * no learned positions; otherwise as otimes_embed_rows. */
