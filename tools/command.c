@@ -70,7 +70,7 @@ static int run_to_output(const command *cmd, const common_options *options,
                          const otimes_model *model, const char *line, otimes_err *err)
 {
     output out = {.format = FORMAT_DEFAULT};
-    int rc = output_open(&out, cmd->name, options, model, line, err);
+    int rc = output_open(&out, cmd, options, model, line, err);
     if (!rc) {
         rc = cmd->run(model, options, &out.sink, err);
     }
@@ -93,7 +93,7 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     otimes_model *model = NULL;
     otimes_model_settings settings;
     const int card = cmd->card && !output_wanted(options);
-    int format, rc = card ? 0 : output_format(options, &format, err);
+    int format, rc = card ? 0 : output_format(options, cmd->weights, &format, err);
     if (rc) {
         return rc;
     }

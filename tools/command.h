@@ -19,6 +19,7 @@ typedef struct command {
     const char *about;               /* one paragraph in its own help */
     const char *example;             /* one command line */
     unsigned shared;                 /* OPTS_* it takes beside OPTS_ALWAYS */
+    int weights;                     /* it writes weights: to safetensors unless asked otherwise */
     const opt *own;                  /* options of its own */
     size_t size;                     /* of its options, whose first member is common_options */
     void (*defaults)(void *options); /* of its own options; all zero before. NULL: zero it is */

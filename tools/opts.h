@@ -49,7 +49,7 @@ enum {
     OPTS_ALWAYS = 16 /* output, processing, threads, progress, help: every command takes these */
 };
 
-enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL };
+enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL, FORMAT_SAFETENSORS };
 
 /* First member of every command's options. */
 typedef struct common_options {

@@ -9,8 +9,11 @@
 
 #define FIELD(name) offsetof(common_options, name)
 
-static const opt_word formats[] = {
-    {"hdf5", FORMAT_HDF5}, {"tsv", FORMAT_TSV}, {"null", FORMAT_NULL}, {NULL, 0}};
+static const opt_word formats[] = {{"hdf5", FORMAT_HDF5},
+                                   {"tsv", FORMAT_TSV},
+                                   {"null", FORMAT_NULL},
+                                   {"safetensors", FORMAT_SAFETENSORS},
+                                   {NULL, 0}};
 
 static const struct {
     unsigned mask;
@@ -52,7 +55,7 @@ static const struct {
     {OPTS_ALWAYS,
      {.name = "format",
       .help = "form of the result (default: hdf5 to a FILE, tsv to a FILE that ends in .tsv or to "
-              "standard output); null computes and keeps nothing",
+              "standard output; weights to safetensors); null computes and keeps nothing",
       .kind = OPT_CHOICE,
       .offset = FIELD(format),
       .words = formats}},

@@ -7,9 +7,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "command.h"
 #include "fail.h"
 #include "sink_h5.h"
 #include "sink_null.h"
+#include "sink_safetensors.h"
 #include "sink_tsv.h"
 #include "stop.h"
 
@@ -46,6 +48,18 @@ static int put_text(output *out, const char *name, const char *text, otimes_err 
     return out->target.ops->attribute(&out->target, &attr, err);
 }
 
+/* A pass over all weights, which can take longer than the analysis. */
+static int put_sha256(output *out, otimes_err *err)
+{
+    char *text = NULL;
+    int rc = otimes_model_sha256(out->model, &text, err);
+    if (!rc) {
+        rc = put_text(out, "model_sha256", text, err);
+    }
+    otimes_text_release(&text);
+    return rc;
+}
+
 /* What names the result, before anything else in it. Not at opening: a selection that turns out to
  * be wrong must leave standard output empty. */
 static int begin(output *out, otimes_err *err)
@@ -69,6 +83,9 @@ static int begin(output *out, otimes_err *err)
     }
     if (!rc) {
         rc = put_text(out, "date", date, err);
+    }
+    if (!rc && out->format == FORMAT_SAFETENSORS) { /* facts stand in front of numbers there */
+        rc = put_sha256(out, err);
     }
     out->begun = !rc;
     return rc;
@@ -136,16 +153,31 @@ static int ends_in(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
-int output_format(const common_options *options, int *format, otimes_err *err)
+/* By the file's name where no format is asked for. */
+static int format_of_name(const char *path, int weights)
+{
+    const int none = !path || !strcmp(path, "-");
+    if (weights) {
+        return !none && (ends_in(path, ".h5") || ends_in(path, ".hdf5") || ends_in(path, ".nc"))
+                   ? FORMAT_HDF5
+                   : FORMAT_SAFETENSORS;
+    }
+    return none || ends_in(path, ".tsv") ? FORMAT_TSV : FORMAT_HDF5;
+}
+
+int output_format(const common_options *options, int weights, int *format, otimes_err *err)
 {
     const char *path = options->output;
-    *format = options->format;
-    if (*format == FORMAT_DEFAULT) {
-        *format = !path || !strcmp(path, "-") || ends_in(path, ".tsv") ? FORMAT_TSV : FORMAT_HDF5;
-    }
-    if (*format == FORMAT_HDF5 && (!path || !strcmp(path, "-"))) {
+    *format = options->format ? options->format : format_of_name(path, weights);
+    if (*format == FORMAT_SAFETENSORS && !weights) {
         return fail(err, OTIMES_ERR_ARGUMENT,
-                    "--format: hdf5 expects a file to write (-o FILE), got none");
+                    "--format: safetensors holds weights (otimes convert), not results");
+    }
+    if ((*format == FORMAT_HDF5 || *format == FORMAT_SAFETENSORS) &&
+        (!path || !strcmp(path, "-"))) {
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "--format: %s expects a file to write (-o FILE), got none",
+                    *format == FORMAT_HDF5 ? "hdf5" : "safetensors");
     }
     if (*format == FORMAT_NULL && path) {
         return fail(err, OTIMES_ERR_ARGUMENT, "--format: null writes nothing, got -o %s", path);
@@ -153,15 +185,15 @@ int output_format(const common_options *options, int *format, otimes_err *err)
     return 0;
 }
 
-int output_open(output *out, const char *command, const common_options *options,
+int output_open(output *out, const command *cmd, const common_options *options,
                 const otimes_model *model, const char *command_line, otimes_err *err)
 {
     memset(out, 0, sizeof *out);
-    out->command = command;
+    out->command = cmd->name;
     out->command_line = command_line;
     out->model = model;
     out->sink = (otimes_sink){&ops, out};
-    int rc = output_format(options, &out->format, err);
+    int rc = output_format(options, cmd->weights, &out->format, err);
     if (rc) {
         return rc;
     }
@@ -175,32 +207,20 @@ int output_open(output *out, const char *command, const common_options *options,
     case FORMAT_TSV:
         rc = sink_tsv_open(&out->target, options->output, err);
         break;
+    case FORMAT_SAFETENSORS:
+        rc = sink_safetensors_open(&out->target, options->output, err);
+        break;
     default:
         rc = sink_null_open(&out->target, err);
     }
-    progress_begin(&out->bar, command, options->quiet ? 0 : options->progress);
-    return rc;
-}
-
-/* Only where a result stays: a pass over all weights can take longer than the analysis. */
-static int put_sha256(output *out, otimes_err *err)
-{
-    char *text = NULL;
-    if (out->format != FORMAT_HDF5) {
-        return 0;
-    }
-    int rc = otimes_model_sha256(out->model, &text, err);
-    if (!rc) {
-        rc = put_text(out, "model_sha256", text, err);
-    }
-    otimes_text_release(&text);
+    progress_begin(&out->bar, cmd->name, options->quiet ? 0 : options->progress);
     return rc;
 }
 
 int output_finish(output *out, otimes_err *err)
 {
     int rc = begin(out, err);
-    if (!rc) {
+    if (!rc && out->format == FORMAT_HDF5) { /* where a result stays */
         rc = put_sha256(out, err);
     }
     if (rc) {
@@ -225,6 +245,9 @@ void output_close(output *out)
         break;
     case FORMAT_NULL:
         sink_null_close(&out->target);
+        break;
+    case FORMAT_SAFETENSORS:
+        sink_safetensors_close(&out->target);
         break;
     }
 }

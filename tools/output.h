@@ -23,15 +23,16 @@ typedef struct output {
 /* Whether options ask for a result in a file or a format. */
 int output_wanted(const common_options *options);
 
-/* The format that options mean. OTIMES_ERR_ARGUMENT when they contradict each other. */
-OTIMES_MUST_CHECK int output_format(const common_options *options, int *format, otimes_err *err);
+/* The format that options mean, for weights or for results. OTIMES_ERR_ARGUMENT when they contradict each other. */
+OTIMES_MUST_CHECK int output_format(const common_options *options, int weights, int *format,
+                                    otimes_err *err);
 
 /* Opens the sink. The first thing in it will be what names the result: schema, schema_version,
  * command_line, date (the analysis itself adds otimes_version and the model's facts). Pointers must
  * outlive it. Release with output_close. */
-OTIMES_MUST_CHECK int output_open(output *out, const char *command, const common_options *options,
-                                  const otimes_model *model, const char *command_line,
-                                  otimes_err *err);
+OTIMES_MUST_CHECK int output_open(output *out, const struct command *command,
+                                  const common_options *options, const otimes_model *model,
+                                  const char *command_line, otimes_err *err);
 
 /* Adds what is costly (the sha256 of the weights), and completes the result. */
 OTIMES_MUST_CHECK int output_finish(output *out, otimes_err *err);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "format/map.h"
 
 int otimes_json_parse(json_t **json, const void *text, int64_t bytes, const char *name,
@@ -35,6 +36,21 @@ int otimes_json_load(json_t **json, const char *path, otimes_err *err)
         rc = otimes_fail(err, OTIMES_ERR_FORMAT, "%s: expected a JSON object", path);
     }
     otimes_map_close(&map);
+    return rc;
+}
+
+int otimes_json_text(const json_t *json, char **text, otimes_err *err)
+{
+    const size_t flags = JSON_SORT_KEYS | JSON_COMPACT;
+    const size_t length = json ? json_dumpb(json, NULL, 0, flags) : 0;
+    *text = NULL;
+    if (length == 0) {
+        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: JSON text");
+    }
+    const int rc = OTIMES_NEW(text, (int64_t)length + 1, err);
+    if (rc == OTIMES_OK) {
+        json_dumpb(json, *text, length, flags);
+    }
     return rc;
 }
 

@@ -160,6 +160,22 @@ static int add_aliases(otimes_store *store, const json_t *header, otimes_err *er
     return OTIMES_OK;
 }
 
+/* What `otimes convert` says of the weights it wrote: they describe themselves. */
+static int read_config(otimes_store *store, const json_t *header, const char *path, otimes_err *err)
+{
+    const json_t *metadata = json_object_get(header, "__metadata__");
+    const char *text = json_string_value(json_object_get(metadata, "otimes_config"));
+    if (!text || store->config) {
+        return OTIMES_OK;
+    }
+    const int rc = otimes_json_parse(&store->config, text, (int64_t)strlen(text), path, err);
+    if (rc == OTIMES_OK && !json_is_object(store->config)) {
+        return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: otimes_config: expected a JSON object",
+                           path);
+    }
+    return rc;
+}
+
 static int add_tensors(otimes_store *store, const otimes_file *file, json_t *header,
                        int64_t data_begin, otimes_err *err)
 {
@@ -210,6 +226,7 @@ int otimes_safetensors_add(otimes_store *store, const otimes_file *file, otimes_
     }
     if (json_is_object(header)) {
         rc = add_tensors(store, file, header, 8 + length, err);
+        rc = rc == OTIMES_OK ? read_config(store, header, file->path, err) : rc;
     } else {
         rc = otimes_fail(err, OTIMES_ERR_FORMAT, "%s: header: expected a JSON object", file->path);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "model/arch.h"
+#include "model/arch_names.h"
 
 #include <string.h>
 
@@ -51,6 +51,15 @@ const otimes_arch *otimes_arch_by_type(const char *model_type)
         }
     }
     return NULL;
+}
+
+const otimes_arch *otimes_arch_lens(void)
+{
+    int row = 0;
+    while (otimes_archs[row].files.tensors[0] != otimes_names_transformer_lens) {
+        row++;
+    }
+    return &otimes_archs[row];
 }
 
 const otimes_tensor_rule *otimes_naming_rule(const otimes_naming *naming, int index)

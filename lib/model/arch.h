@@ -221,8 +221,8 @@ typedef struct otimes_arch {
     const char *gguf;        /* '|'-separated values of GGUF's general.architecture; may be NULL */
     const char *gguf_only;   /* a key that such a GGUF must have; may be NULL */
     const char *config_only; /* a key by which a configuration without model_type is known */
-    const char *signature;   /* a tensor that only this architecture has, without prefix; NULL: it
-                                is known by its configuration alone */
+    const char *signature;   /* '|'-separated tensors that only this architecture has, without
+                                prefix; NULL: it is known by its configuration alone */
     int signature_axes;      /* and its number of axes; 0: any */
     otimes_naming files;     /* its own files, as their authors name them */
     const otimes_naming *gguf_files;
@@ -239,10 +239,11 @@ typedef struct otimes_arch {
     otimes_routing routing;
     otimes_flag norm_top; /* weights of the chosen experts are scaled to sum 1 */
     otimes_windows windows;
-    int window_pattern;    /* without one in the configuration */
-    int no_rope_every;     /* every so-many-th layer rotates nothing; 0: all rotate */
-    bool tied;             /* without tie_word_embeddings in the configuration */
-    bool config_says_kind; /* norm, positions, MLP and scale come from TransformerLens' keys */
+    int window_pattern;        /* without one in the configuration */
+    int no_rope_every;         /* every so-many-th layer rotates nothing; 0: all rotate */
+    bool tied;                 /* without tie_word_embeddings in the configuration */
+    bool tied_without_unembed; /* and so where the file has no unembedding */
+    bool config_says_kind;     /* norm, positions, MLP and scale come from TransformerLens' keys */
     const char *activation_names;    /* configuration keys of the activation */
     const char *activation_fallback; /* may be NULL */
     const char *scale_switch;  /* key of a flag: false means scores are not scaled; may be NULL */
@@ -256,6 +257,9 @@ extern const int otimes_arch_count;
 
 /* By a configuration's model_type, or by GGUF's general.architecture; NULL when no row answers. */
 const otimes_arch *otimes_arch_by_type(const char *model_type);
+
+/* The row of TransformerLens' own names, under which models are written down. */
+const otimes_arch *otimes_arch_lens(void);
 
 /* Rule number `index` over all lists; NULL beyond the last. */
 const otimes_tensor_rule *otimes_naming_rule(const otimes_naming *naming, int index);

@@ -246,8 +246,8 @@ const otimes_config_rule otimes_config_opt[] = {
 
 const otimes_config_rule otimes_config_transformer_lens[] = {
     {OTIMES_DIM_D_MODEL, "d_model", OTIMES_DERIVED},
-    {OTIMES_NUMBER_N_LAYERS, "n_layers", OTIMES_DERIVED},
-    {OTIMES_DIM_N_HEADS, "n_heads", OTIMES_DERIVED},
+    {OTIMES_NUMBER_N_LAYERS, "n_layers|num_layers", OTIMES_DERIVED},
+    {OTIMES_DIM_N_HEADS, "n_heads|num_heads", OTIMES_DERIVED},
     {OTIMES_DIM_N_KV_HEADS, "n_key_value_heads", OTIMES_DERIVED},
     {OTIMES_DIM_D_HEAD, "d_head", OTIMES_DERIVED},
     {OTIMES_DIM_D_MLP, "d_mlp", OTIMES_DERIVED},

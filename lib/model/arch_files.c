@@ -197,6 +197,7 @@ const otimes_tensor_rule otimes_names_meta[] = {
 
 const otimes_tensor_rule otimes_names_mpt[] = {
     WEIGHT(W_E, "wte.weight", "v d", ALWAYS),
+    WEIGHT(W_POS, "wpe.weight", "c d", POSITIONS),
     WEIGHT(LN1_W, "blocks.{l}.norm_1.weight", "d", ALWAYS),
     WEIGHT(LN1_B, "blocks.{l}.norm_1.bias", "d", OPTIONAL),
     PIECE(W_Q, "blocks.{l}.attn.Wqkv.weight", "([h k k] e) d", ALWAYS, 0),
@@ -298,14 +299,14 @@ const otimes_tensor_rule otimes_names_phi[] = {
 const otimes_tensor_rule otimes_names_progress[] = {
     WEIGHT(W_E, "embed.W_E", "d v", ALWAYS),
     WEIGHT(W_POS, "pos_embed.W_pos", "c d", POSITIONS),
-    WEIGHT(W_Q, "blocks.{l}.attn.W_Q", "h e d", ALWAYS),
-    WEIGHT(W_K, "blocks.{l}.attn.W_K", "k e d", ALWAYS),
-    WEIGHT(W_V, "blocks.{l}.attn.W_V", "k e d", ALWAYS),
-    WEIGHT(W_O, "blocks.{l}.attn.W_O", "d (h e)", ALWAYS),
-    WEIGHT(W_IN, "blocks.{l}.mlp.W_in", "m d", MLP),
-    WEIGHT(B_IN, "blocks.{l}.mlp.b_in", "m", OPTIONAL),
-    WEIGHT(W_OUT, "blocks.{l}.mlp.W_out", "d m", MLP),
-    WEIGHT(B_OUT, "blocks.{l}.mlp.b_out", "d", OPTIONAL),
+    WEIGHT(W_Q, "blocks.{l}.attn.W_Q|attn_blocks.{l}.attn.W_Q", "h e d", ALWAYS),
+    WEIGHT(W_K, "blocks.{l}.attn.W_K|attn_blocks.{l}.attn.W_K", "k e d", ALWAYS),
+    WEIGHT(W_V, "blocks.{l}.attn.W_V|attn_blocks.{l}.attn.W_V", "k e d", ALWAYS),
+    WEIGHT(W_O, "blocks.{l}.attn.W_O|attn_blocks.{l}.attn.W_O", "d (h e)", ALWAYS),
+    WEIGHT(W_IN, "blocks.{l}.mlp.W_in|mlp_blocks.{l}.mlp.W_in", "m d", MLP),
+    WEIGHT(B_IN, "blocks.{l}.mlp.b_in|mlp_blocks.{l}.mlp.b_in", "m", OPTIONAL),
+    WEIGHT(W_OUT, "blocks.{l}.mlp.W_out|mlp_blocks.{l}.mlp.W_out", "d m", MLP),
+    WEIGHT(B_OUT, "blocks.{l}.mlp.b_out|mlp_blocks.{l}.mlp.b_out", "d", OPTIONAL),
     WEIGHT(W_U, "unembed.W_U", "d u", ALWAYS),
     END,
 };

@@ -270,10 +270,11 @@ static void bind_rule(otimes_model *model, const otimes_tensor_rule *rule, otime
     model->bindings[binding_index(model, rule->slot, place.layer, place.expert)] = binding;
 }
 
-static bool is_needed(const otimes_model *model, otimes_need need, int64_t layer)
+static bool is_needed(const otimes_model *model, const otimes_tensor_rule *rule, int64_t layer)
 {
     const otimes_model_info *info = &model->info;
-    const bool norm = model->norm_has_weights;
+    const bool final = rule->slot == OTIMES_SLOT_LNF_W || rule->slot == OTIMES_SLOT_LNF_B;
+    const bool norm = model->norm_has_weights && (final || model->pre_norm);
     const bool ln = norm && info->norm == OTIMES_NORM_LN;
     const bool mlp = info->mlp != OTIMES_MLP_NONE;
     /* A layer with neither an MLP nor experts lacks what its family has. */
@@ -281,7 +282,7 @@ static bool is_needed(const otimes_model *model, otimes_need need, int64_t layer
         layer >= 0 && (otimes_layer_has_experts(model, layer) ||
                        (info->routing != OTIMES_ROUTING_NONE &&
                         !otimes_model_binding(model, OTIMES_SLOT_W_IN, layer)->entry));
-    switch (need) {
+    switch (rule->need) {
     case OTIMES_NEED_ALWAYS:
         return true;
     case OTIMES_NEED_OPTIONAL:
@@ -311,9 +312,9 @@ static bool is_needed(const otimes_model *model, otimes_need need, int64_t layer
 
 /* Whether the configuration has a place for a tensor of this need at all; of layers it is not known
  * yet which have experts. */
-static bool has_place(const otimes_model *model, otimes_need need)
+static bool has_place(const otimes_model *model, const otimes_tensor_rule *rule)
 {
-    switch (need) {
+    switch (rule->need) {
     case OTIMES_NEED_OPTIONAL:
         return true;
     case OTIMES_NEED_MLP:
@@ -329,7 +330,7 @@ static bool has_place(const otimes_model *model, otimes_need need)
     case OTIMES_NEED_LN:
     case OTIMES_NEED_MLP_NORM:
     case OTIMES_NEED_MLP_LN:
-        return is_needed(model, need, -1);
+        return is_needed(model, rule, -1);
     }
     return false;
 }
@@ -376,7 +377,7 @@ static int bind_entry(otimes_model *model, int64_t index, problems *list, otimes
         if (!otimes_names_match(rule->name, name, &place)) {
             continue;
         }
-        if (!has_place(model, rule->need)) {
+        if (!has_place(model, rule)) {
             return add_problem(list, "unexpected", entry->name,
                                " (the configuration has no place for it)", err);
         }
@@ -479,7 +480,7 @@ static int list_absent(otimes_model *model, problems *list, otimes_err *err)
         }
         const int64_t layers = of_layer ? model->info.n_layers : 1;
         for (int64_t layer = 0; layer < layers; layer++) {
-            if (!is_needed(model, rule->need, of_layer ? layer : -1)) {
+            if (!is_needed(model, rule, of_layer ? layer : -1)) {
                 continue;
             }
             const int rc = list_absent_of(model, rule, layer, list, err);

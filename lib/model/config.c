@@ -50,7 +50,8 @@ static bool has_signature(const otimes_model *model, const otimes_arch *arch, co
     for (int64_t i = 0; arch->signature && i < model->store.entry_count; i++) {
         const otimes_entry *entry = &model->store.entries[i];
         if (strcmp(entry->group, group) == 0 &&
-            strcmp(otimes_bind_name(entry->name, arch->files.prefixes), arch->signature) == 0 &&
+            otimes_names_contain(arch->signature,
+                                 otimes_bind_name(entry->name, arch->files.prefixes)) &&
             (!arch->signature_axes || entry->ndim == arch->signature_axes)) {
             return true;
         }
@@ -168,7 +169,7 @@ bool otimes_config_flag(const json_t *config, const char *names, bool fallback)
     if (!member) {
         return fallback;
     }
-    return json_is_boolean(member) ? json_is_true(member) : json_number_value(member) != 0;
+    return json_is_number(member) ? json_number_value(member) != 0 : !json_is_false(member);
 }
 
 static bool is_integral(int key)

@@ -152,8 +152,9 @@ static int read_rope(otimes_model *model, const json_t *config, const char *wher
 static int read_tied(otimes_model *model, const json_t *config, const char *where, otimes_err *err)
 {
     const bool own = model->naming == &model->arch->files;
-    model->info.tied = own ? otimes_config_flag(config, "tie_word_embeddings", model->arch->tied)
-                           : !otimes_bind_has(model, OTIMES_SLOT_W_U);
+    const bool without = !otimes_bind_has(model, OTIMES_SLOT_W_U);
+    const bool fallback = model->arch->tied || (model->arch->tied_without_unembed && without);
+    model->info.tied = own ? otimes_config_flag(config, "tie_word_embeddings", fallback) : without;
     if (model->info.tied &&
         model->dims[OTIMES_DIM_D_VOCAB] != model->dims[OTIMES_DIM_D_VOCAB_OUT]) {
         return otimes_fail(
@@ -195,6 +196,7 @@ static void take_row(otimes_model *model, const json_t *config)
     info->final_softcap = model->numbers[OTIMES_NUMBER_FINAL_SOFTCAP];
     info->clip_qkv = model->numbers[OTIMES_NUMBER_CLIP_QKV];
     model->norm_has_weights = arch->norm != OTIMES_NORM_NONE && !arch->norm_without_weights;
+    model->pre_norm = true;
     model->norm_offset = arch->norm_offset && model->naming == &arch->files;
 }
 

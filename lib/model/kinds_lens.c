@@ -99,6 +99,29 @@ static void read_mlp(otimes_model *model, const json_t *config)
     }
 }
 
+/* What `convert` adds to TransformerLens' keys. */
+static void read_record(otimes_model *model, const json_t *config)
+{
+    static const char *const steps[] = {"fold_ln", "center_writing_weights", "center_unembed",
+                                        "fold_value_biases"};
+    const json_t *record = otimes_json_member(config, "otimes_processing");
+    const char *qk_norm = json_string_value(otimes_json_member(config, "qk_norm"));
+    model->recorded = record != NULL;
+    for (int i = 0; i < 4; i++) {
+        model->done[i] = otimes_config_flag(record, steps[i], false);
+    }
+    model->pre_norm = otimes_config_flag(config, "pre_norm", true);
+    for (int kind = OTIMES_QK_NORM_NONE; qk_norm && kind <= OTIMES_QK_NORM_ALL; kind++) {
+        if (strcmp(qk_norm, otimes_qk_norm_name((otimes_qk_norm)kind)) == 0) {
+            model->info.qk_norm = (otimes_qk_norm)kind;
+        }
+    }
+    if (model->info.routing != OTIMES_ROUTING_NONE &&
+        !otimes_config_flag(config, "norm_topk_prob", true)) {
+        model->info.routing = OTIMES_ROUTING_SOFTMAX_TOP;
+    }
+}
+
 static int read_direction(otimes_model *model, const json_t *config, const char *where,
                           otimes_err *err)
 {
@@ -122,5 +145,6 @@ int otimes_config_lens_kinds(otimes_model *model, const json_t *config, const ch
         rc = read_direction(model, config, where, err);
     }
     read_mlp(model, config);
+    read_record(model, config);
     return rc;
 }

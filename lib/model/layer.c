@@ -113,6 +113,30 @@ static bool folding_makes(const otimes_model *model, otimes_slot slot, int64_t l
     }
 }
 
+bool otimes_slot_is_there(const otimes_model *model, otimes_slot slot, int64_t layer,
+                          int64_t expert)
+{
+    const bool folds = model->info.fold_ln == OTIMES_STEP_APPLIED;
+    const bool there = otimes_expert_binding(model, slot, layer, expert)->entry != NULL;
+    switch (slot) {
+    case OTIMES_SLOT_LN1_W:
+    case OTIMES_SLOT_LN1_B:
+    case OTIMES_SLOT_LN2_W:
+    case OTIMES_SLOT_LN2_B:
+    case OTIMES_SLOT_LNF_W:
+    case OTIMES_SLOT_LNF_B:
+        return there && !folds;
+    case OTIMES_SLOT_B_U:
+        return there ||
+               (folds && otimes_model_binding(model, OTIMES_SLOT_LNF_B, -1)->entry != NULL);
+    case OTIMES_SLOT_B_V:
+        return model->info.fold_value_biases != OTIMES_STEP_APPLIED &&
+               (there || folding_makes(model, slot, layer));
+    default:
+        return there || (layer >= 0 && folding_makes(model, slot, layer));
+    }
+}
+
 /* A bias that is made has the shape of one that is read. */
 static void shape_made_bias(otimes_tensor *tensor, const otimes_model *model, otimes_slot slot)
 {
@@ -345,6 +369,25 @@ void otimes_layer_free(otimes_layer *layer)
         otimes_free(layer->memory);
         *layer = (otimes_layer){0};
     }
+}
+
+const otimes_tensor *otimes_layer_tensor(otimes_layer *layer, otimes_slot slot)
+{
+    piece pieces[LAYER_PIECES];
+    list_pieces(layer, pieces);
+    int i = 0;
+    while (pieces[i].slot != slot) {
+        i++;
+    }
+    return pieces[i].tensor;
+}
+
+const otimes_tensor *otimes_expert_tensor(const otimes_expert *expert, otimes_slot slot)
+{
+    const otimes_tensor *const tensors[EXPERT_PIECES] = {&expert->W_in,   &expert->W_gate,
+                                                         &expert->W_out,  &expert->b_in,
+                                                         &expert->b_gate, &expert->b_out};
+    return tensors[slot - OTIMES_SLOT_FIRST_OF_EXPERT];
 }
 
 /* The norm before the experts, read for folding alone. */

@@ -68,8 +68,12 @@ static int load_config(const otimes_model *model, const otimes_model_settings *s
     return rc;
 }
 
-static otimes_step step(int wanted, bool applicable)
+/* Step number `index`: done already, or possible and wanted or not. */
+static otimes_step step(const otimes_model *model, int index, int wanted, bool applicable)
 {
+    if (model->done[index]) {
+        return OTIMES_STEP_DONE_IN_FILE;
+    }
     if (!applicable) {
         return OTIMES_STEP_NOT_APPLICABLE;
     }
@@ -95,18 +99,20 @@ static void settle_steps(otimes_model *model, const otimes_model_settings *setti
     otimes_model_info *info = &model->info;
     const bool ln = info->norm == OTIMES_NORM_LN;
     const bool bare = info->norm != OTIMES_NORM_NONE && !model->norm_has_weights;
-    info->fold_ln = step(settings->fold_ln, model->norm_has_weights ||
-                                                (bare && ln && model->arch->norm_without_weights));
-    if (bare && !model->arch->norm_without_weights) {
+    const bool stays_bare = model->arch->norm_without_weights || model->recorded;
+    info->fold_ln =
+        step(model, 0, settings->fold_ln, model->norm_has_weights || (bare && ln && stays_bare));
+    if (bare && !stays_bare) {
         info->fold_ln = OTIMES_STEP_DONE_IN_FILE;
     }
-    info->center_writing_weights = step(settings->center_writing_weights, ln && !info->post_norm);
-    info->center_unembed = step(settings->center_unembed, info->final_softcap == 0);
+    info->center_writing_weights =
+        step(model, 1, settings->center_writing_weights, ln && !info->post_norm);
+    info->center_unembed = step(model, 2, settings->center_unembed, info->final_softcap == 0);
     const bool folded_bias =
         info->fold_ln == OTIMES_STEP_APPLIED && any_layer_has(model, OTIMES_SLOT_LN1_B);
-    info->fold_value_biases =
-        step(settings->fold_value_biases, (folded_bias || any_layer_has(model, OTIMES_SLOT_B_V)) &&
-                                              !info->attention_sinks && info->clip_qkv == 0);
+    info->fold_value_biases = step(model, 3, settings->fold_value_biases,
+                                   (folded_bias || any_layer_has(model, OTIMES_SLOT_B_V)) &&
+                                       !info->attention_sinks && info->clip_qkv == 0);
 }
 
 /* The types of the claimed tensors, each named once. */
@@ -145,12 +151,16 @@ static void describe(otimes_model *model)
     info->n_ctx = dims[OTIMES_DIM_N_CTX];
     info->rope_theta = model->rope.theta;
     info->rotary_dim = model->rope.dim;
+    info->pre_norm = info->norm != OTIMES_NORM_NONE && model->pre_norm &&
+                     (!model->norm_has_weights || any_layer_has(model, OTIMES_SLOT_LN1_W));
     info->post_norm = any_layer_has(model, OTIMES_SLOT_LN1_POST_W) ||
                       any_layer_has(model, OTIMES_SLOT_LN2_POST_W);
     info->embed_norm = otimes_model_binding(model, OTIMES_SLOT_EMBED_LN_W, -1)->entry != NULL;
     info->attention_sinks = any_layer_has(model, OTIMES_SLOT_SINKS);
     if (any_layer_has(model, OTIMES_SLOT_Q_NORM_W)) {
-        info->qk_norm = model->arch->qk_norm ? model->arch->qk_norm : OTIMES_QK_NORM_HEAD;
+        info->qk_norm = model->arch->qk_norm ? model->arch->qk_norm
+                        : info->qk_norm      ? info->qk_norm
+                                             : OTIMES_QK_NORM_HEAD;
     }
     if (any_layer_has(model, OTIMES_SLOT_ROUTER_W)) {
         info->n_experts = dims[OTIMES_DIM_N_EXPERTS];

@@ -62,7 +62,9 @@ struct otimes_model {
     double numbers[OTIMES_KEY_COUNT]; /* by otimes_number; 0: not given */
     otimes_rope rope, local_rope;
     otimes_layer_kind *layers; /* [n_layers] */
-    bool norm_has_weights, norm_offset;
+    bool norm_has_weights, norm_offset, pre_norm;
+    bool recorded; /* the file says which steps its weights have been through: */
+    bool done[4];  /* fold_ln, center_writing_weights, center_unembed, fold_value_biases */
     int threads;
     otimes_binding *bindings; /* of the model, then of each layer, then of each expert */
     int64_t binding_count;
@@ -84,6 +86,14 @@ const otimes_binding *otimes_expert_binding(const otimes_model *model, otimes_sl
 
 /* Whether a layer's MLP is one of experts. */
 bool otimes_layer_has_experts(const otimes_model *model, int64_t layer);
+
+/* Whether the processed model has a weight: folding takes some away and makes others. */
+bool otimes_slot_is_there(const otimes_model *model, otimes_slot slot, int64_t layer,
+                          int64_t expert);
+
+/* A loaded layer's or expert's tensor by its slot. */
+const otimes_tensor *otimes_layer_tensor(otimes_layer *layer, otimes_slot slot);
+const otimes_tensor *otimes_expert_tensor(const otimes_expert *expert, otimes_slot slot);
 
 /* Reads rows first .. first+count-1 along the first axis of a weight into out as float32, checks
  * that all are finite and lets go of the file's pages. OTIMES_ERR_VALUE names the tensor. */

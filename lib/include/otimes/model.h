@@ -124,6 +124,7 @@ typedef struct otimes_model_info {
     otimes_mlp mlp;
     int parallel;      /* attention and MLP read the same stream and write to it together */
     int bidirectional; /* every position attends to every other */
+    int pre_norm;      /* a norm stands between the stream and each block */
     int post_norm;     /* a norm stands between a block's output and the stream: W_O and W_out are
                            not what the stream receives */
     int embed_norm;    /* a norm stands between W_E and the stream */
