@@ -34,13 +34,15 @@ static void gather(const otimes_binding *binding, int64_t first, int64_t count, 
 static void release(const otimes_binding *binding, int64_t first, int64_t count, int64_t elements)
 {
     const int64_t size = (int64_t)otimes_dtype_size(binding->entry->dtype);
+    const int64_t block = otimes_dtype_block(binding->entry->dtype);
     const int64_t begin = binding->offset + first * binding->stride[0];
     int64_t end = begin + (count - 1) * binding->stride[0] + 1;
     for (int i = 1; i < binding->ndim; i++) {
         end += (binding->dim[i] - 1) * binding->stride[i];
     }
     if (end - begin <= 4 * elements) {
-        otimes_map_release(binding->entry->data + begin * size, (end - begin) * size);
+        otimes_map_release(binding->entry->data + begin / block * size,
+                           (end / block - begin / block) * size);
     }
 }
 
