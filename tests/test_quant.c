@@ -2,7 +2,7 @@
  *
  * Quantised types against values of the gguf package (tests/golden/make_quant.py), to the bit: a
  * decoder does the same float32 operations in the same order. Then runs and strides that begin and
- * end anywhere in a block, against the values decoded whole; what is read is exactly the blocks that
+ * end anywhere in a block, against the values decoded whole; memory holds exactly the blocks that
  * are reached, so a read beyond is ASan's.
  */
 #include "support.h"

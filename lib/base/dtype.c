@@ -178,7 +178,7 @@ static void gather_transposed(otimes_dtype dtype, const unsigned char *source, i
                               int64_t rows, int64_t columns, int64_t column_stride, float *out)
 {
     const int64_t most = types[dtype].block > RUN ? types[dtype].block : RUN;
-    float runs[ACROSS * LONGEST_RUN];
+    float runs[ACROSS * LONGEST_RUN]; /* one every `most` */
     for (int64_t row = 0, run; row < rows; row += run) {
         run = most - (offset + row) % most;
         run = rows - row < run ? rows - row : run;

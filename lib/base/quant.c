@@ -81,14 +81,13 @@ static void decode_q8_0(const unsigned char *restrict block, float *restrict out
 /* ---- 256 elements ---- */
 
 /* Two bits of element 128 h + 32 j + i stand in byte 32 h + i at bit 2 j. Groups of 16. */
-
 static void decode_q2_k(const unsigned char *restrict block, float *restrict out)
 {
     const unsigned char *scales = block, *quants = block + 16;
     const float d = half_at(block + 80), dmin = half_at(block + 82);
     for (int group = 0; group < K_GROUPS; group++) {
-        const float scale = d * (float)(scales[group] & 15),
-                    least = dmin * (float)(scales[group] >> 4);
+        const float scale = d * (float)(scales[group] & 15);
+        const float least = dmin * (float)(scales[group] >> 4);
         const unsigned char *from = quants + group / 8 * K_PLANE + group % 2 * 16;
         const int shift = group % 8 / 2 * 2;
         for (int i = 0; i < 16; i++) {
@@ -97,9 +96,9 @@ static void decode_q2_k(const unsigned char *restrict block, float *restrict out
     }
 }
 
-/* The third bit of element 32 k + i is bit k of byte i in front; where it is 0, 4 is taken off. The
- * 16 scales have 6 bits, 32 for zero: four low ones in nibbles of 8 bytes, two high ones in the 4
- * bytes after. */
+/* Low bits and groups as Q2_K. The third bit of element 32 k + i is bit k of byte i in front; where
+ * it is 0, 4 is taken off. The 16 scales have 6 bits, 32 for zero: four low ones in nibbles of 8
+ * bytes, two high ones in the 4 bytes after. */
 static void decode_q3_k(const unsigned char *restrict block, float *restrict out)
 {
     const unsigned char *third = block, *quants = block + 32, *scales = block + 96;
@@ -118,9 +117,9 @@ static void decode_q3_k(const unsigned char *restrict block, float *restrict out
     }
 }
 
-/* Scale and offset of group 0 .. 7 of Q4_K and Q5_K, 6 bits each in 12 bytes: those of groups 0 .. 3
- * are the low bits of bytes 0 .. 3 and 4 .. 7; those of groups 4 .. 7 have their four low bits in
- * bytes 8 .. 11 and their two high bits above the former. */
+/* Scale and offset of group 0 .. 7 of Q4_K and Q5_K, 6 bits each in 12 bytes: those of groups
+ * 0 .. 3 are the low bits of bytes 0 .. 3 and 4 .. 7; those of groups 4 .. 7 have their four low
+ * bits in bytes 8 .. 11 and their two high bits above the former. */
 static void wide_scale(const unsigned char *packed, int group, int *scale, int *least)
 {
     const int at = group % 4;
