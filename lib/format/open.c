@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "format/gguf.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 
@@ -22,12 +23,14 @@ static const struct {
     {"consolidated.00.pth", NULL},
 };
 
-/* Every format, asked in this order whether it knows a file by its first bytes. */
+/* Every format, asked in this order whether it knows a file by its first bytes: the surer the sign,
+ * the earlier. GGUF before safetensors, whose opening brace is also a count of 123 or 379 tensors. */
 static const struct {
     const char *name;
     bool (*recognise)(const otimes_map *map);
     int (*add)(otimes_store *store, const otimes_file *file, otimes_err *err);
 } formats[] = {
+    {"gguf", otimes_gguf_recognise, otimes_gguf_add},
     {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
 };
 
