@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "format/gguf.h"
 #include "format/json.h"
+#include "format/llama2c.h"
 #include "format/safetensors.h"
 
 /* What a model's folder may hold, in the order it is looked for: weights in one file, or an index of
@@ -24,7 +25,8 @@ static const struct {
 };
 
 /* Every format, asked in this order whether it knows a file by its first bytes: the surer the sign,
- * the earlier. GGUF before safetensors, whose opening brace is also a count of 123 or 379 tensors. */
+ * the earlier. GGUF before safetensors, whose opening brace is also a count of 123 or 379 tensors;
+ * llama2.c last, since its version 0 is known by nothing but plausible sizes. */
 static const struct {
     const char *name;
     bool (*recognise)(const otimes_map *map);
@@ -32,6 +34,7 @@ static const struct {
 } formats[] = {
     {"gguf", otimes_gguf_recognise, otimes_gguf_add},
     {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
+    {"llama2.c", otimes_llama2c_recognise, otimes_llama2c_add},
 };
 
 static int unknown_format(const char *path, otimes_err *err)
