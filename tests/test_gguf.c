@@ -578,6 +578,21 @@ static void tensors_that_lie(void **state)
     assert_non_null(strstr(err.msg, "tensor a is there more than once"));
 }
 
+/* An index of shards may name one file with metadata, not two. */
+static void two_files_with_metadata(void **state)
+{
+    (void)state;
+    static const char index[] = "{\"weight_map\":{\"a\":\"one.gguf\",\"b\":\"two.gguf\"}}";
+    otimes_store store;
+    otimes_err err = {0};
+    compose_two("b", 32);
+    write_file("one.gguf", w.bytes, w.length);
+    write_file("two.gguf", w.bytes, w.length);
+    write_file("model.safetensors.index.json", index, sizeof index - 1);
+    assert_int_equal(otimes_store_open(&store, temp_folder, &err), OTIMES_ERR_FORMAT);
+    assert_non_null(strstr(err.msg, "two.gguf: expected one file with metadata, got two"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -592,6 +607,7 @@ int main(void)
         cmocka_unit_test_teardown(keys_that_lie, empty_folder),
         cmocka_unit_test_teardown(alignments, empty_folder),
         cmocka_unit_test_teardown(tensors_that_lie, empty_folder),
+        cmocka_unit_test_teardown(two_files_with_metadata, empty_folder),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
