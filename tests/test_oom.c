@@ -19,6 +19,9 @@
 #include <otimes/info.h>
 #include <otimes/parse.h>
 
+#include "format/open.h"
+#include "gguf_writer.h"
+
 /* ---- the allocator of the tests ---- */
 
 static int64_t allowed = INT64_MAX; /* allocations before the next failure */
@@ -143,6 +146,54 @@ static void opening_models(void **state)
         strcpy(path, source_path(relative));
         until_it_succeeds(golden_names[i], open_and_close, path, 10);
     }
+}
+
+static int open_and_close_store(void *context, otimes_err *err)
+{
+    otimes_store store;
+    const int rc = otimes_store_open(&store, context, err);
+    assert_true(rc == OTIMES_OK || (!store.entries && !store.config));
+    otimes_store_close(&store);
+    return rc;
+}
+
+static int refuse_store(void *context, otimes_err *err)
+{
+    otimes_store store;
+    const int rc = otimes_store_open(&store, context, err);
+    assert_true(rc == OTIMES_ERR_MEMORY || rc == OTIMES_ERR_FORMAT);
+    return rc == OTIMES_ERR_FORMAT ? OTIMES_OK : rc;
+}
+
+/* Two tensors, two keys, a text to repair. */
+static void opening_gguf(void **state)
+{
+    (void)state;
+    static gguf_writer w;
+    static const uint64_t dim[] = {32, 2};
+    gguf_header(&w, 3, 2, 2);
+    gguf_key_text(&w, "general.architecture", "made");
+    gguf_key_text(&w, "made.text", "a\xff");
+    gguf_tensor(&w, "a", 2, dim, 8, 0);
+    gguf_tensor(&w, "b", 1, dim, 24, 96);
+    gguf_align(&w, 32);
+    gguf_data(&w, 96 + 32);
+    write_file("model.gguf", w.bytes, w.length);
+    until_it_succeeds("a GGUF file", open_and_close_store, (char *)in_folder("model.gguf"), 15);
+    /* An error that is made of text. */
+    gguf_header(&w, 3, 1, 0);
+    gguf_tensor(&w, "a", 1, dim, 16, 0);
+    write_file("unread.gguf", w.bytes, w.length);
+    until_it_succeeds("a type not supported", refuse_store, (char *)in_folder("unread.gguf"), 4);
+}
+
+static void opening_llama2c(void **state)
+{
+    (void)state;
+    static unsigned char bytes[28 + 32 * 4] = {
+        [0] = 2, [4] = 1, [8] = 1, [12] = 1, [16] = 1, [20] = 1, [24] = 1};
+    write_file("model.bin", bytes, sizeof bytes);
+    until_it_succeeds("a llama2.c file", open_and_close_store, (char *)in_folder("model.bin"), 25);
 }
 
 /* An error that is made of text must not turn into none when that text finds no memory. */
@@ -398,6 +449,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(opening_models, allow_all),
+        cmocka_unit_test_teardown(opening_gguf, allow_all),
+        cmocka_unit_test_teardown(opening_llama2c, allow_all),
         cmocka_unit_test_teardown(reporting_problems, allow_all),
         cmocka_unit_test_teardown(reading_weights, allow_all),
         cmocka_unit_test_teardown(parsing, allow_all),
@@ -407,5 +460,5 @@ int main(void)
         cmocka_unit_test_teardown(heads, allow_all),
     };
     json_set_alloc_funcs(json_alloc, json_release);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

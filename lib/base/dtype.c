@@ -3,19 +3,41 @@
 
 #include <string.h>
 
+#include "base/half.h"
+#include "base/mem.h"
+#include "base/quant.h"
+
 static const struct {
     const char *name;
-    size_t size;
+    int64_t block; /* elements */
+    size_t size;   /* bytes of a block */
     bool weight;
 } types[OTIMES_DTYPE_COUNT] = {
-    [OTIMES_DTYPE_F32] = {"F32", 4, true},          [OTIMES_DTYPE_F16] = {"F16", 2, true},
-    [OTIMES_DTYPE_BF16] = {"BF16", 2, true},        [OTIMES_DTYPE_F64] = {"F64", 8, true},
-    [OTIMES_DTYPE_F8_E4M3] = {"F8_E4M3", 1, false}, [OTIMES_DTYPE_F8_E5M2] = {"F8_E5M2", 1, false},
-    [OTIMES_DTYPE_I64] = {"I64", 8, false},         [OTIMES_DTYPE_I32] = {"I32", 4, false},
-    [OTIMES_DTYPE_I16] = {"I16", 2, false},         [OTIMES_DTYPE_I8] = {"I8", 1, false},
-    [OTIMES_DTYPE_U64] = {"U64", 8, false},         [OTIMES_DTYPE_U32] = {"U32", 4, false},
-    [OTIMES_DTYPE_U16] = {"U16", 2, false},         [OTIMES_DTYPE_U8] = {"U8", 1, false},
-    [OTIMES_DTYPE_BOOL] = {"BOOL", 1, false},
+    [OTIMES_DTYPE_F32] = {"F32", 1, 4, true},
+    [OTIMES_DTYPE_F16] = {"F16", 1, 2, true},
+    [OTIMES_DTYPE_BF16] = {"BF16", 1, 2, true},
+    [OTIMES_DTYPE_F64] = {"F64", 1, 8, true},
+    [OTIMES_DTYPE_F8_E4M3] = {"F8_E4M3", 1, 1, false},
+    [OTIMES_DTYPE_F8_E5M2] = {"F8_E5M2", 1, 1, false},
+    [OTIMES_DTYPE_I64] = {"I64", 1, 8, false},
+    [OTIMES_DTYPE_I32] = {"I32", 1, 4, false},
+    [OTIMES_DTYPE_I16] = {"I16", 1, 2, false},
+    [OTIMES_DTYPE_I8] = {"I8", 1, 1, false},
+    [OTIMES_DTYPE_U64] = {"U64", 1, 8, false},
+    [OTIMES_DTYPE_U32] = {"U32", 1, 4, false},
+    [OTIMES_DTYPE_U16] = {"U16", 1, 2, false},
+    [OTIMES_DTYPE_U8] = {"U8", 1, 1, false},
+    [OTIMES_DTYPE_BOOL] = {"BOOL", 1, 1, false},
+    [OTIMES_DTYPE_Q4_0] = {"Q4_0", 32, 18, true},
+    [OTIMES_DTYPE_Q4_1] = {"Q4_1", 32, 20, true},
+    [OTIMES_DTYPE_Q5_0] = {"Q5_0", 32, 22, true},
+    [OTIMES_DTYPE_Q5_1] = {"Q5_1", 32, 24, true},
+    [OTIMES_DTYPE_Q8_0] = {"Q8_0", 32, 34, true},
+    [OTIMES_DTYPE_Q2_K] = {"Q2_K", 256, 84, true},
+    [OTIMES_DTYPE_Q3_K] = {"Q3_K", 256, 110, true},
+    [OTIMES_DTYPE_Q4_K] = {"Q4_K", 256, 144, true},
+    [OTIMES_DTYPE_Q5_K] = {"Q5_K", 256, 176, true},
+    [OTIMES_DTYPE_Q6_K] = {"Q6_K", 256, 210, true},
 };
 
 const char *otimes_dtype_name(otimes_dtype dtype)
@@ -23,9 +45,20 @@ const char *otimes_dtype_name(otimes_dtype dtype)
     return types[dtype].name;
 }
 
+int64_t otimes_dtype_block(otimes_dtype dtype)
+{
+    return types[dtype].block;
+}
+
 size_t otimes_dtype_size(otimes_dtype dtype)
 {
     return types[dtype].size;
+}
+
+bool otimes_dtype_bytes(otimes_dtype dtype, int64_t elements, int64_t *bytes)
+{
+    return elements % types[dtype].block == 0 &&
+           otimes_mul_i64(elements / types[dtype].block, (int64_t)types[dtype].size, bytes);
 }
 
 bool otimes_dtype_is_weight(otimes_dtype dtype)
@@ -36,7 +69,7 @@ bool otimes_dtype_is_weight(otimes_dtype dtype)
 bool otimes_dtype_parse(const char *name, otimes_dtype *dtype)
 {
     for (int i = 0; i < OTIMES_DTYPE_COUNT; i++) {
-        if (strcmp(name, types[i].name) == 0) {
+        if (types[i].block == 1 && strcmp(name, types[i].name) == 0) {
             *dtype = (otimes_dtype)i;
             return true;
         }
@@ -44,28 +77,28 @@ bool otimes_dtype_parse(const char *name, otimes_dtype *dtype)
     return false;
 }
 
-static float float_of_bits(uint32_t bits)
+/* The elements from number `first` of a block type on: pieces of blocks at both ends, whole blocks
+ * between them. */
+static void read_blocks(otimes_dtype dtype, const unsigned char *source, int64_t first,
+                        int64_t count, float *out)
 {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* Without branches, so that the loop over it is vectorised: the half's exponent and fraction are
- * moved into place and the product with 2^112 corrects the bias, subnormals included. */
-static float float_of_half(uint16_t half)
-{
-    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
-    const uint32_t scaled = bits_of_float(float_of_bits(magnitude) * 0x1p112f);
-    const uint32_t special = magnitude >= 0x0f800000 ? 0x7f800000 | magnitude : scaled;
-    return float_of_bits(special | (uint32_t)(half & 0x8000) << 16);
+    const int64_t block = types[dtype].block, size = (int64_t)types[dtype].size;
+    const unsigned char *at = source + first / block * size;
+    const int64_t skip = first % block;
+    float piece[OTIMES_QUANT_LONGEST];
+    if (skip > 0 && count > 0) {
+        const int64_t head = count < block - skip ? count : block - skip;
+        otimes_quant_decode(dtype, at, 1, piece);
+        memcpy(out, piece + skip, (size_t)head * sizeof *out);
+        at += size;
+        out += head;
+        count -= head;
+    }
+    otimes_quant_decode(dtype, at, count / block, out);
+    if (count % block > 0) {
+        otimes_quant_decode(dtype, at + count / block * size, 1, piece);
+        memcpy(out + count / block * block, piece, (size_t)(count % block) * sizeof *out);
+    }
 }
 
 void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, float *out)
@@ -79,14 +112,14 @@ void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, fl
         for (int64_t i = 0; i < count; i++) {
             uint16_t half;
             memcpy(&half, bytes + 2 * i, sizeof half);
-            out[i] = float_of_half(half);
+            out[i] = otimes_float_of_half(half);
         }
         return;
     case OTIMES_DTYPE_BF16:
         for (int64_t i = 0; i < count; i++) {
             uint16_t upper;
             memcpy(&upper, bytes + 2 * i, sizeof upper);
-            out[i] = float_of_bits((uint32_t)upper << 16);
+            out[i] = otimes_float_of_bits((uint32_t)upper << 16);
         }
         return;
     case OTIMES_DTYPE_F64:
@@ -95,6 +128,18 @@ void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, fl
             memcpy(&value, bytes + 8 * i, sizeof value);
             out[i] = (float)value;
         }
+        return;
+    case OTIMES_DTYPE_Q4_0:
+    case OTIMES_DTYPE_Q4_1:
+    case OTIMES_DTYPE_Q5_0:
+    case OTIMES_DTYPE_Q5_1:
+    case OTIMES_DTYPE_Q8_0:
+    case OTIMES_DTYPE_Q2_K:
+    case OTIMES_DTYPE_Q3_K:
+    case OTIMES_DTYPE_Q4_K:
+    case OTIMES_DTYPE_Q5_K:
+    case OTIMES_DTYPE_Q6_K:
+        read_blocks(dtype, bytes, 0, count, out);
         return;
     case OTIMES_DTYPE_F8_E4M3:
     case OTIMES_DTYPE_F8_E5M2:
@@ -113,28 +158,65 @@ void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, fl
     memset(out, 0, (size_t)count * sizeof *out);
 }
 
-enum { BLOCK_RUN = 64, BLOCK_ACROSS = 16 };
-
-/* Stored columns run along memory where rows were wanted to: read short runs, write them across. */
-static void gather_transposed(otimes_dtype dtype, const unsigned char *base, int64_t rows,
-                              int64_t columns, int64_t column_stride, float *out)
+/* `count` elements from number `first` on. */
+static void read_run(otimes_dtype dtype, const unsigned char *source, int64_t first, int64_t count,
+                     float *out)
 {
-    const int64_t size = (int64_t)otimes_dtype_size(dtype);
-    float block[BLOCK_ACROSS][BLOCK_RUN];
-    for (int64_t row = 0; row < rows; row += BLOCK_RUN) {
-        const int64_t run = rows - row < BLOCK_RUN ? rows - row : BLOCK_RUN;
-        for (int64_t column = 0; column < columns; column += BLOCK_ACROSS) {
-            const int64_t across =
-                columns - column < BLOCK_ACROSS ? columns - column : BLOCK_ACROSS;
+    if (types[dtype].block > 1) {
+        read_blocks(dtype, source, first, count, out);
+    } else {
+        otimes_dtype_read(dtype, source + first * (int64_t)types[dtype].size, count, out);
+    }
+}
+
+enum { RUN = 64, LONGEST_RUN = OTIMES_QUANT_LONGEST, ACROSS = 16 };
+
+/* Stored columns run along memory where rows were wanted to: read short runs, write them across. A
+ * run ends with a block of the first column, which decodes each block once where columns begin at
+ * blocks. */
+static void gather_transposed(otimes_dtype dtype, const unsigned char *source, int64_t offset,
+                              int64_t rows, int64_t columns, int64_t column_stride, float *out)
+{
+    const int64_t most = types[dtype].block > RUN ? types[dtype].block : RUN;
+    float runs[ACROSS * LONGEST_RUN]; /* one every `most` */
+    for (int64_t row = 0, run; row < rows; row += run) {
+        run = most - (offset + row) % most;
+        run = rows - row < run ? rows - row : run;
+        for (int64_t column = 0; column < columns; column += ACROSS) {
+            const int64_t across = columns - column < ACROSS ? columns - column : ACROSS;
             for (int64_t j = 0; j < across; j++) {
-                otimes_dtype_read(dtype, base + ((column + j) * column_stride + row) * size, run,
-                                  block[j]);
+                read_run(dtype, source, offset + (column + j) * column_stride + row, run,
+                         runs + j * most);
             }
             for (int64_t i = 0; i < run; i++) {
                 for (int64_t j = 0; j < across; j++) {
-                    out[(row + i) * columns + column + j] = block[j][i];
+                    out[(row + i) * columns + column + j] = runs[j * most + i];
                 }
             }
+        }
+    }
+}
+
+/* Neither stride is 1: element by element along the shorter one, and a block is decoded again only
+ * when another one came between. */
+static void gather_scattered(otimes_dtype dtype, const unsigned char *source, int64_t offset,
+                             int64_t rows, int64_t columns, int64_t row_stride,
+                             int64_t column_stride, float *out)
+{
+    const int64_t block = types[dtype].block, size = (int64_t)types[dtype].size;
+    const bool down = row_stride < column_stride;
+    const int64_t outer = down ? columns : rows, inner = down ? rows : columns;
+    float held[OTIMES_QUANT_LONGEST];
+    int64_t held_block = -1;
+    for (int64_t a = 0; a < outer; a++) {
+        for (int64_t b = 0; b < inner; b++) {
+            const int64_t i = down ? b : a, j = down ? a : b;
+            const int64_t place = offset + i * row_stride + j * column_stride;
+            if (place / block != held_block) {
+                held_block = place / block;
+                otimes_dtype_read(dtype, source + held_block * size, block, held);
+            }
+            out[i * columns + j] = held[place % block];
         }
     }
 }
@@ -142,39 +224,32 @@ static void gather_transposed(otimes_dtype dtype, const unsigned char *base, int
 void otimes_dtype_gather(otimes_dtype dtype, const void *source, int64_t offset, int64_t rows,
                          int64_t columns, int64_t row_stride, int64_t column_stride, float *out)
 {
-    const int64_t size = (int64_t)otimes_dtype_size(dtype);
-    const unsigned char *base = (const unsigned char *)source + offset * size;
-    if (column_stride == 1 || columns == 1) {
+    if (column_stride == 1 || (columns == 1 && row_stride == 1)) {
         if (row_stride == columns || rows == 1) {
-            otimes_dtype_read(dtype, base, rows * columns, out);
+            read_run(dtype, source, offset, rows * columns, out);
             return;
         }
         for (int64_t i = 0; i < rows; i++) {
-            otimes_dtype_read(dtype, base + i * row_stride * size, columns, out + i * columns);
+            read_run(dtype, source, offset + i * row_stride, columns, out + i * columns);
         }
     } else if (row_stride == 1) {
-        gather_transposed(dtype, base, rows, columns, column_stride, out);
+        gather_transposed(dtype, source, offset, rows, columns, column_stride, out);
     } else {
-        for (int64_t i = 0; i < rows; i++) {
-            for (int64_t j = 0; j < columns; j++) {
-                otimes_dtype_read(dtype, base + (i * row_stride + j * column_stride) * size, 1,
-                                  out + i * columns + j);
-            }
-        }
+        gather_scattered(dtype, source, offset, rows, columns, row_stride, column_stride, out);
     }
 }
 
 static uint16_t half_of_float(float value)
 {
-    const uint32_t bits = bits_of_float(value);
+    const uint32_t bits = otimes_bits_of_float(value);
     const uint32_t sign = bits >> 16 & 0x8000;
     const uint32_t magnitude = bits & 0x7fffffff;
     if (magnitude >= 0x7f800000) { /* infinity, or a NaN that stays one */
         return (uint16_t)(sign | 0x7c00 | (magnitude > 0x7f800000 ? 0x200 : 0));
     }
     if (magnitude < 0x38800000) { /* subnormal: adding .5 lets the FPU round at the right bit */
-        const float shifted = float_of_bits(magnitude) + 0.5f;
-        return (uint16_t)(sign | (bits_of_float(shifted) - 0x3f000000));
+        const float shifted = otimes_float_of_bits(magnitude) + 0.5f;
+        return (uint16_t)(sign | (otimes_bits_of_float(shifted) - 0x3f000000));
     }
     const uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
     if (rounded >= 0x47800000) {
@@ -192,15 +267,15 @@ void otimes_f32_to_f16(const float *source, int64_t count, uint16_t *out)
 
 int64_t otimes_first_nonfinite(const float *values, int64_t count)
 {
-    enum { RUN = 1024 };
-    for (int64_t first = 0; first < count; first += RUN) {
-        const int64_t end = count - first < RUN ? count : first + RUN;
+    enum { PIECE = 1024 };
+    for (int64_t first = 0; first < count; first += PIECE) {
+        const int64_t end = count - first < PIECE ? count : first + PIECE;
         int bad = 0; /* an or over a run is vectorised; a search is not */
         for (int64_t i = first; i < end; i++) {
-            bad |= (bits_of_float(values[i]) & 0x7f800000) == 0x7f800000;
+            bad |= (otimes_bits_of_float(values[i]) & 0x7f800000) == 0x7f800000;
         }
         for (int64_t i = first; bad && i < end; i++) {
-            if ((bits_of_float(values[i]) & 0x7f800000) == 0x7f800000) {
+            if ((otimes_bits_of_float(values[i]) & 0x7f800000) == 0x7f800000) {
                 return i;
             }
         }

@@ -25,24 +25,40 @@ typedef enum otimes_dtype {
     OTIMES_DTYPE_U16,
     OTIMES_DTYPE_U8,
     OTIMES_DTYPE_BOOL,
+    /* Quantised in blocks (base/quant.h); the rest are plain: a block is one element. */
+    OTIMES_DTYPE_Q4_0,
+    OTIMES_DTYPE_Q4_1,
+    OTIMES_DTYPE_Q5_0,
+    OTIMES_DTYPE_Q5_1,
+    OTIMES_DTYPE_Q8_0,
+    OTIMES_DTYPE_Q2_K,
+    OTIMES_DTYPE_Q3_K,
+    OTIMES_DTYPE_Q4_K,
+    OTIMES_DTYPE_Q5_K,
+    OTIMES_DTYPE_Q6_K,
     OTIMES_DTYPE_COUNT
 } otimes_dtype;
 
-/* "F32", "BF16" ... as safetensors spells them. */
+/* "F32", "BF16" ... as safetensors spells them, "Q4_K" ... as GGUF does. */
 const char *otimes_dtype_name(otimes_dtype dtype);
+/* Elements and bytes of one block; a plain type's block is one element. */
+int64_t otimes_dtype_block(otimes_dtype dtype);
 size_t otimes_dtype_size(otimes_dtype dtype);
-/* By name; false when there is no such type. */
+/* Bytes of `elements` elements; false when these are negative or no whole number of blocks, or when
+ * the product exceeds INT64_MAX. */
+bool otimes_dtype_bytes(otimes_dtype dtype, int64_t elements, int64_t *bytes);
+/* A plain type by name; false when there is no such type. */
 bool otimes_dtype_parse(const char *name, otimes_dtype *dtype);
 /* Whether weights of this type can be read as float32. */
 bool otimes_dtype_is_weight(otimes_dtype dtype);
 
-/* Converts count consecutive numbers to float32. dtype must be a weight type; F64 is rounded to
- * nearest. source need not be aligned. */
+/* Converts count consecutive numbers to float32, from the beginning of a block on. dtype must be a
+ * weight type; F64 is rounded to nearest. source need not be aligned and holds whole blocks. */
 void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, float *out);
 
 /* Reads a matrix out[i * columns + j] = source[offset + i * row_stride + j * column_stride],
- * strides and offset in elements, in blocks, so that transposed layouts cost a pass over memory and
- * not a cache miss an element. */
+ * strides and offset in elements and none negative, in runs along memory, so that transposed
+ * layouts cost a pass over memory and not a cache miss (or the decoding of a block) an element. */
 void otimes_dtype_gather(otimes_dtype dtype, const void *source, int64_t offset, int64_t rows,
                          int64_t columns, int64_t row_stride, int64_t column_stride, float *out);
 

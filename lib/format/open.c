@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "format/gguf.h"
 #include "format/json.h"
+#include "format/llama2c.h"
 #include "format/safetensors.h"
 
 /* What a model's folder may hold, in the order it is looked for: weights in one file, or an index of
@@ -22,13 +24,17 @@ static const struct {
     {"consolidated.00.pth", NULL},
 };
 
-/* Every format, asked in this order whether it knows a file by its first bytes. */
+/* Every format, asked in this order whether it knows a file by its first bytes: the surer the sign,
+ * the earlier. GGUF before safetensors, whose opening brace is also a count of 123 or 379 tensors;
+ * llama2.c last, since its version 0 is known by nothing but plausible sizes. */
 static const struct {
     const char *name;
     bool (*recognise)(const otimes_map *map);
     int (*add)(otimes_store *store, const otimes_file *file, otimes_err *err);
 } formats[] = {
+    {"gguf", otimes_gguf_recognise, otimes_gguf_add},
     {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
+    {"llama2.c", otimes_llama2c_recognise, otimes_llama2c_add},
 };
 
 static int unknown_format(const char *path, otimes_err *err)

@@ -81,16 +81,17 @@ static int read_shape(const json_t *shape, otimes_entry *entry, int64_t *bytes, 
                            entry->name, OTIMES_MAX_DIMS);
     }
     entry->ndim = (int)json_array_size(shape);
-    *bytes = (int64_t)otimes_dtype_size(entry->dtype);
-    for (int i = 0; i < entry->ndim; i++) {
-        if (!read_size(shape, (size_t)i, &entry->dim[i]) ||
-            !otimes_mul_i64(*bytes, entry->dim[i], bytes)) {
-            return otimes_fail(err, OTIMES_ERR_FORMAT,
-                               "%s: %s: shape: expected sizes whose product fits 63 bits", path,
-                               entry->name);
-        }
+    int64_t elements = 1;
+    bool fits = true;
+    for (int i = 0; fits && i < entry->ndim; i++) {
+        fits = read_size(shape, (size_t)i, &entry->dim[i]) &&
+               otimes_mul_i64(elements, entry->dim[i], &elements);
     }
-    return OTIMES_OK;
+    return fits && otimes_dtype_bytes(entry->dtype, elements, bytes)
+               ? OTIMES_OK
+               : otimes_fail(err, OTIMES_ERR_FORMAT,
+                             "%s: %s: shape: expected sizes whose product fits 63 bits", path,
+                             entry->name);
 }
 
 static int read_tensor(const json_t *description, otimes_entry *entry, extent *where,

@@ -76,13 +76,15 @@ static void scale_and_shift(const otimes_binding *b, int64_t count, float *out)
 static void release(const otimes_binding *binding, int64_t first, int64_t count, int64_t elements)
 {
     const int64_t size = (int64_t)otimes_dtype_size(binding->entry->dtype);
+    const int64_t block = otimes_dtype_block(binding->entry->dtype);
     const int64_t begin = row_offset(binding, first);
     int64_t end = row_offset(binding, first + count - 1) + 1;
     for (int i = 1; i < binding->ndim; i++) {
         end += (binding->dim[i] - 1) * binding->stride[i];
     }
     if (end - begin <= 4 * elements) {
-        otimes_map_release(binding->entry->data + begin * size, (end - begin) * size);
+        otimes_map_release(binding->entry->data + begin / block * size,
+                           (end / block - begin / block) * size);
     }
 }
 

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Weights quantised in blocks that share their scales, as GGUF files store them.
+ */
+#ifndef OTIMES_BASE_QUANT_H
+#define OTIMES_BASE_QUANT_H
+
+#include "base/dtype.h"
+
+/* The longest block of any type, in elements. */
+#define OTIMES_QUANT_LONGEST 256
+
+/* Decodes `count` whole blocks into count * otimes_dtype_block(dtype) numbers, by the same float32
+ * operations in the same order as ggml's reference. dtype must be a block type; source need not be
+ * aligned. */
+void otimes_quant_decode(otimes_dtype dtype, const unsigned char *source, int64_t count,
+                         float *out);
+
+#endif
