@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The golden checkpoints: what they are, and the seeded weights in them."""
+"""What every golden checkpoint is made of: seeded weights, a model to compare with, config.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from unittest import mock
 import numpy as np
 import torch
 import transformers
-from safetensors import safe_open
-from tokenizers import AddedToken, Tokenizer, decoders, models
-
-import checkpoint
+from safetensors.torch import load_file
 
 OFFSETS = (0, 1, 2, 8)
+NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+Logits = Callable[[torch.Tensor], torch.Tensor]  # tokens [sequence, position] -> float64 logits
 
 
 @contextlib.contextmanager
@@ -44,20 +43,25 @@ def in_float64() -> Iterator[None]:
 # ------------------------------------------------------------------------ making weights
 
 
+def is_norm(name: str) -> bool:
+    """Whether a tensor belongs to a norm, in the spelling of any of the sources."""
+    return ".ln" in name or "norm" in name or name.startswith("ln_")
+
+
 def fill(
-    shapes: dict[str, tuple[int, ...]], seed: int, dtype: torch.dtype
+    shapes: dict[str, tuple[int, ...]], seed: int, dtype: torch.dtype, norms: float = 1.0
 ) -> dict[str, torch.Tensor]:
-    """Seeded values for every tensor: norms about 1, biases about 0, the rest scaled by fan-in;
-    the mean is not 0, so that a forgotten centring shows."""
+    """Seeded values for every tensor: norms about ``norms``, biases about 0, the rest scaled by
+    fan-in; the mean is not 0, so that a forgotten centring shows."""
     rng = np.random.default_rng(seed)
     out = {}
     for name in sorted(shapes):
         shape = shapes[name]
         value = rng.standard_normal(shape)
-        if ".ln" in name or "norm" in name or name.startswith("ln_") or "ln_f" in name:
+        if is_norm(name):
             bias = name.endswith((".bias", ".b"))
-            value = 0.2 * value + (0.05 if bias else 1.0)
-        elif len(shape) == 1 or ".b_" in name:
+            value = 0.2 * value + (0.05 if bias else norms)
+        elif len(shape) == 1 or ".b_" in name or name.endswith("_bias"):
             value = 0.3 * value + 0.1
         else:
             value = (value + 0.2) / math.sqrt(shape[-1])
@@ -72,374 +76,71 @@ class Golden:
     name: str
     config: dict[str, Any]
     tensors: dict[str, torch.Tensor]
+    logits: Logits  # of an implementation that is not ours
     shards: int = 1
     hf: transformers.PreTrainedModel | None = None  # float64, same weights
+    bridge: str = ""  # how far TransformerLens' own reading of ``hf`` agrees: raw, processed
     extra: dict[str, Any] | None = None  # further files, written as JSON
 
 
-def saved_by_hf(model: transformers.PreTrainedModel) -> tuple[set[str], dict[str, Any]]:
-    """Tensor names and config.json as save_pretrained writes them."""
+def saved_by_hf(
+    model: transformers.PreTrainedModel, dtype: torch.dtype
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and config.json as save_pretrained writes them."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        with safe_open(Path(folder) / "model.safetensors", "pt") as file:
-            names = set(file.keys())
+        tensors = load_file(Path(folder) / "model.safetensors")
         config = json.loads((Path(folder) / "config.json").read_text())
     config.pop("transformers_version", None)
-    return names, config
+    config["dtype"] = NAMES[dtype]
+    return {k: v.to(dtype) for k, v in tensors.items()}, config
+
+
+def hf_logits(model: transformers.PreTrainedModel) -> Logits:
+    """Logits of a Hugging Face model in float64."""
+
+    def run(tokens: torch.Tensor) -> torch.Tensor:
+        with in_float64(), torch.no_grad():
+            return model(tokens).logits
+
+    return run
 
 
 def make_hf(
-    name: str, config: transformers.PreTrainedConfig, seed: int, dtype: torch.dtype
+    name: str,
+    config: transformers.PreTrainedConfig,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    norms: float = 1.0,
+    bridge: str = "processed",
+    attention: str = "eager",
 ) -> Golden:
     """A checkpoint of a Hugging Face class, and the model itself in float64 for comparison."""
-    config._attn_implementation = "eager"
+    config._attn_implementation = attention
+    config._experts_implementation = "eager"
     with in_float64():
         model = transformers.AutoModelForCausalLM.from_config(config).double().eval()
-    tied = config.tie_word_embeddings
-    shapes = {
-        k: tuple(v.shape)
-        for k, v in model.state_dict().items()
-        if not (tied and k == "lm_head.weight")
-    }
-    tensors = fill(shapes, seed, dtype)
+    parameters = dict(model.named_parameters())
+    values = fill({k: tuple(v.shape) for k, v in parameters.items()}, seed, dtype, norms)
     with torch.no_grad():
-        state = dict(model.named_parameters())
-        for key, value in tensors.items():
-            state[key].copy_(value)
-    names, written = saved_by_hf(model)
-    assert names == set(tensors), names ^ set(tensors)
-    written["dtype"] = {
-        torch.float32: "float32",
-        torch.float16: "float16",
-        torch.bfloat16: "bfloat16",
-    }[dtype]
-    return Golden(name, written, tensors, hf=model)
+        for key, value in values.items():
+            parameters[key].copy_(value)
+    tensors, written = saved_by_hf(model, dtype)
+    return Golden(name, written, tensors, hf_logits(model), hf=model, bridge=bridge)
 
 
-def legacy(config: dict[str, Any]) -> dict[str, Any]:
+def legacy(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """config.json as transformers 4 wrote it: rope_theta and torch_dtype on the top level."""
     out = {k: v for k, v in config.items() if k not in ("rope_parameters", "dtype", "layer_types")}
-    out["rope_theta"] = config["rope_parameters"]["rope_theta"]
-    out["rope_scaling"] = None
+    rope = config.get("rope_parameters") or {}
+    if "rope_theta" in rope:
+        out |= {"rope_theta": rope["rope_theta"], "rope_scaling": None}
+    if "partial_rotary_factor" in rope:
+        out["partial_rotary_factor"] = rope["partial_rotary_factor"]
     out["torch_dtype"] = config["dtype"]
-    return out
+    out |= changes
+    return {k: v for k, v in out.items() if v is not REMOVED}
 
 
-# ----------------------------------------------------------------------- the golden models
-
-
-def gpt2() -> Golden:
-    """GPT-2: tied, learned positions, LayerNorm; texts in vocab.json."""
-    config = transformers.GPT2Config(
-        vocab_size=23,
-        n_positions=9,
-        n_embd=12,
-        n_layer=2,
-        n_head=3,
-        n_inner=20,
-        bos_token_id=22,
-        eos_token_id=22,
-    )
-    out = make_hf("gpt2", config, 1, torch.float32)
-    pieces = [
-        "!",
-        "a",
-        "the",
-        "Ġ",
-        "Ġthe",
-        "Ġa",
-        "Ċ",
-        "ĊĊ",
-        "Ã©",
-        "cafÃ©",
-        "Ã",
-        "©",
-        "âĤ¬",
-        "âĤ",
-        "¬",
-        "ðŁĺĢ",
-        "Ġâ",
-        "ĉ",
-        "Ā",
-        "ÿ",
-        '"',
-        "\\",
-        "<|endoftext|>",
-    ]
-    out.extra = {
-        "vocab.json": {piece: i for i, piece in enumerate(pieces)},
-        "expected_tokens.json": [checkpoint.byte_level_text(p) for p in pieces],
-    }
-    return out
-
-
-def gpt2_old(new: Golden) -> Golden:
-    """The same model under the names of the first checkpoints: no prefix, and each layer's causal
-    mask kept as a buffer, which is no weight."""
-    tensors = {k.removeprefix("transformer."): v for k, v in new.tensors.items()}
-    n_ctx = new.config["n_positions"]
-    for layer in range(new.config["n_layer"]):
-        tensors[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(n_ctx, n_ctx)).view(
-            1, 1, n_ctx, n_ctx
-        )
-    keep = (
-        "architectures",
-        "model_type",
-        "activation_function",
-        "layer_norm_epsilon",
-        "n_embd",
-        "n_head",
-        "n_inner",
-        "n_layer",
-        "n_positions",
-        "vocab_size",
-    )
-    config = {k: new.config[k] for k in keep} | {"n_ctx": n_ctx}
-    return Golden("gpt2_old", config, tensors)
-
-
-def llama() -> Golden:
-    """Llama: RMSNorm, grouped queries, untied; texts in tokenizer.json."""
-    config = transformers.LlamaConfig(
-        vocab_size=19,
-        hidden_size=16,
-        intermediate_size=14,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=11,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
-        tie_word_embeddings=False,
-    )
-    out = make_hf("llama", config, 2, torch.float32)
-    pieces = [
-        "<unk>",
-        "<s>",
-        "</s>",
-        "<0x0A>",
-        "<0xC3>",
-        "<0xA9>",
-        "▁",
-        "t",
-        "h",
-        "e",
-        "▁t",
-        "he",
-        "▁the",
-        "é",
-        "€",
-        "▁▁",
-        "'",
-        '"',
-        "😀",
-    ]
-    out.extra = {
-        "tokenizer.json": sentencepiece_tokenizer(pieces),
-        "expected_tokens.json": [p.replace("▁", " ") for p in pieces],
-    }
-    return out
-
-
-def sentencepiece_tokenizer(pieces: list[str]) -> dict[str, Any]:
-    """A tokenizer.json of the Llama kind: '▁' for a space, <0xHH> for bytes, added tokens."""
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab={p: i for i, p in enumerate(pieces)},
-            merges=[("▁", "t"), ("h", "e"), ("▁t", "he"), ("▁", "▁")],
-            unk_token="<unk>",
-            byte_fallback=True,
-            fuse_unk=True,
-        )
-    )
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    tokenizer.add_special_tokens(
-        [AddedToken(p, special=True, normalized=False) for p in pieces[:3]]
-    )
-    assert tokenizer.encode("the", add_special_tokens=False).ids == [7, 11]
-    return json.loads(tokenizer.to_str())
-
-
-def llama_scaled() -> Golden:
-    """Llama as 3.2 is: tied, frequencies rescaled (some kept, one blended, two divided)."""
-    config = transformers.LlamaConfig(
-        vocab_size=18,
-        hidden_size=12,
-        intermediate_size=10,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        num_key_value_heads=1,
-        head_dim=8,
-        max_position_embeddings=256,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-        rope_parameters={
-            "rope_type": "llama3",
-            "rope_theta": 500.0,
-            "factor": 4.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 64,
-        },
-    )
-    return make_hf("llama_scaled", config, 8, torch.float32)
-
-
-def mistral() -> Golden:
-    """Mistral in bfloat16: n_heads * d_head = 24 beside d_model = 10, a sliding window."""
-    config = transformers.MistralConfig(
-        vocab_size=21,
-        hidden_size=10,
-        intermediate_size=17,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=6,
-        max_position_embeddings=11,
-        rms_norm_eps=1e-6,
-        sliding_window=3,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        tie_word_embeddings=False,
-    )
-    out = make_hf("mistral", config, 3, torch.bfloat16)
-    out.config = legacy(out.config)
-    return out
-
-
-def qwen2() -> Golden:
-    """Qwen2 in float16: biases of q, k and v, tied, two key/value heads for four query heads."""
-    config = transformers.Qwen2Config(
-        vocab_size=22,
-        hidden_size=15,
-        intermediate_size=11,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=4,
-        max_position_embeddings=13,
-        rms_norm_eps=1e-6,
-        use_sliding_window=False,
-        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
-        tie_word_embeddings=True,
-    )
-    out = make_hf("qwen2", config, 4, torch.float16)
-    # What Qwen's own files carry; it does not apply while use_sliding_window is false.
-    out.config = legacy(out.config) | {"sliding_window": 2, "max_window_layers": 1}
-    return out
-
-
-def transformer_lens(
-    name: str,
-    seed: int,
-    *,
-    d_model: int,
-    d_head: int,
-    n_heads: int,
-    n_layers: int,
-    d_vocab: int,
-    n_ctx: int,
-    d_vocab_out: int | None = None,
-    d_mlp: int = 0,
-    norm: str | None = "LN",
-    biases: bool = True,
-    extra: dict[str, Any] | None = None,
-) -> Golden:
-    """A checkpoint under TransformerLens' own names."""
-    v_out = d_vocab_out or d_vocab
-    shapes: dict[str, tuple[int, ...]] = {
-        "embed.W_E": (d_vocab, d_model),
-        "pos_embed.W_pos": (n_ctx, d_model),
-        "unembed.W_U": (d_model, v_out),
-    }
-    if norm:
-        shapes |= {"ln_final.w": (d_model,), "ln_final.b": (d_model,)}
-    if biases:
-        shapes["unembed.b_U"] = (v_out,)
-    for layer in range(n_layers):
-        b = f"blocks.{layer}."
-        shapes |= {b + f"attn.W_{p}": (n_heads, d_model, d_head) for p in "QKV"}
-        shapes[b + "attn.W_O"] = (n_heads, d_head, d_model)
-        if biases:
-            shapes |= {b + f"attn.b_{p}": (n_heads, d_head) for p in "QKV"}
-            shapes[b + "attn.b_O"] = (d_model,)
-        if norm:
-            shapes |= {b + "ln1.w": (d_model,), b + "ln1.b": (d_model,)}
-        if d_mlp:
-            shapes |= {b + "mlp.W_in": (d_model, d_mlp), b + "mlp.W_out": (d_mlp, d_model)}
-            if biases:
-                shapes |= {b + "mlp.b_in": (d_mlp,), b + "mlp.b_out": (d_model,)}
-            if norm:
-                shapes |= {b + "ln2.w": (d_model,), b + "ln2.b": (d_model,)}
-    config: dict[str, Any] = {
-        "n_layers": n_layers,
-        "n_heads": n_heads,
-        "d_model": d_model,
-        "d_head": d_head,
-        "d_vocab": d_vocab,
-        "d_vocab_out": v_out,
-        "n_ctx": n_ctx,
-        "attn_only": not d_mlp,
-        "act_fn": "gelu_new" if d_mlp else None,
-        "normalization_type": norm,
-        "eps": 1e-5,
-        "attention_dir": "causal",
-        "positional_embedding_type": "standard",
-        "attn_scale": math.sqrt(d_head),
-        "use_attn_scale": True,
-        "dtype": "torch.float32",
-    }
-    if d_mlp:
-        config["d_mlp"] = d_mlp
-    return Golden(name, config | (extra or {}), fill(shapes, seed, torch.float32))
-
-
-def all_golden() -> list[Golden]:
-    """Every directory, in the order it is made."""
-    first, second = gpt2(), llama()
-    return [
-        first,
-        gpt2_old(first),
-        second,
-        Golden("llama_sharded", second.config, second.tensors, shards=2),
-        llama_scaled(),
-        mistral(),
-        qwen2(),
-        transformer_lens(
-            "transformer_lens", 5, d_model=13, d_head=5, n_heads=3, n_layers=3, d_vocab=21, n_ctx=9
-        ),
-        transformer_lens(
-            "transformer_lens_mlp",
-            6,
-            d_model=11,
-            d_head=4,
-            n_heads=3,
-            n_layers=2,
-            d_vocab=25,
-            n_ctx=8,
-            d_mlp=18,
-        ),
-        transformer_lens(
-            "transformer_lens_none",
-            7,
-            d_model=14,
-            d_head=5,
-            n_heads=4,
-            n_layers=2,
-            d_vocab=20,
-            n_ctx=9,
-            d_vocab_out=17,
-            norm=None,
-            biases=False,
-            extra={
-                "tokens": [chr(97 + i) for i in range(20)],
-                "outputs": [chr(65 + i) for i in range(17)],
-            },
-        ),
-    ]
+REMOVED = object()  # as a change of legacy(): a key that transformers 4 did not write

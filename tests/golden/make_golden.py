@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Makes the golden models: tiny seeded checkpoints and what otimes must compute from them.
 
-Run in an environment with requirements.txt: ``python tests/golden/make_golden.py``. Every expected
-value comes from reference.py (float64) and is held here against Hugging Face transformers and
-TransformerLens before it is written; the largest differences are printed. Running it again gives
-the same bytes.
+Run in an environment with requirements.txt: ``python tests/golden/make_golden.py [NAME ...]``.
+Every expected value comes from reference.py (float64) and is held here against Hugging Face
+transformers (or a small torch model where that has none) and TransformerLens before it is written;
+the largest differences are printed. Running it again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,25 @@ from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file as save_torch
 
 import reference as ref
-from checkpoint import Model, is_norm, load
-from compare import Checks, check_all
-from golden_models import OFFSETS, Golden, all_golden
+import golden_experts
+import golden_gemma
+import golden_gpt
+import golden_lens
+import golden_llama
+import golden_small
+from checkpoint import load
+from compare import Checks, check_all, tokens_of
+from golden_models import OFFSETS, Golden
+
+MAKERS = (
+    golden_gpt.MAKERS
+    | golden_llama.MAKERS
+    | golden_gemma.MAKERS
+    | golden_experts.MAKERS
+    | golden_small.MAKERS
+    | golden_lens.MAKERS
+)
+MOST_BYTES = 100_000  # of one directory
 
 # ------------------------------------------------------------------------------- writing
 
@@ -65,18 +81,6 @@ def dump(path: Path, value: Any) -> None:
     )
 
 
-def expected(raw: Model, done: Model) -> dict[str, np.ndarray]:
-    """Everything a test compares, float64."""
-    out = {f"raw/{k}": v for k, v in raw.tensors.items() if not is_norm(k)}
-    out |= {f"processed/{k}": v for k, v in done.tensors.items()}
-    out["bigram"] = ref.bigram(done)
-    out["exact_logits"] = ref.exact_logits(done)
-    if done.cfg.positions == "learned":
-        out["exact_logits_pos3"] = ref.exact_logits(done, 3)
-    out |= ref.heads(done, OFFSETS)
-    return {k: np.ascontiguousarray(out[k], np.float64) for k in sorted(out)}
-
-
 def make(golden: Golden, folder: Path) -> Checks:
     """Writes one directory after all checks of it."""
     folder.mkdir(parents=True)
@@ -85,26 +89,34 @@ def make(golden: Golden, folder: Path) -> Checks:
         dump(folder / name, value)
     raw = load(folder)
     done = ref.process(raw)
-    checks = check_all(golden, raw, done)
-    save_numpy(expected(raw, done), folder / "expected.safetensors")
+    checks, logits = check_all(golden, raw, done)
+    values = ref.expected(raw, done, OFFSETS)
+    values |= {"tokens": tokens_of(raw.cfg).astype(np.float64), "logits": logits}
+    save_numpy({k: values[k] for k in sorted(values)}, folder / "expected.safetensors")
     return checks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="goldens to make; all of them")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(MAKERS)
+    if unknown:
+        parser.error(f"no golden of the name {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
-    for golden in all_golden():
+    for name in arguments.names or sorted(MAKERS):
+        golden = MAKERS[name]()
         with tempfile.TemporaryDirectory() as scratch:
             checks = make(golden, Path(scratch) / golden.name)
             target = arguments.output / golden.name
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(Path(scratch) / golden.name, target, copy_function=shutil.copyfile)
         size = sum(f.stat().st_size for f in target.iterdir())
+        assert size < MOST_BYTES, (golden.name, size)
         print(f"{golden.name}: {size} bytes")
         for what, worst in checks.worst.items():
             print(f"  {what:45s} {worst:.2g}")

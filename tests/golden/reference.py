@@ -15,7 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint import Array, Config, Model, Tensors, is_norm
+from canonical import Array, Config, Model, Tensors, is_norm
+from forward import frequencies, log_softmax, logits, rotate, unembed
+
+__all__ = ["frequencies", "log_softmax", "logits", "rotate"]  # what tests take from here as well
 
 # --------------------------------------------------------------------- weight processing
 
@@ -23,12 +26,21 @@ from checkpoint import Array, Config, Model, Tensors, is_norm
 def readers(model: Model) -> list[tuple[str, str, str]]:
     """(norm, weight, bias) of every matrix that reads a norm's output."""
     out = []
-    for layer in range(model.cfg.n_layers):
+    for layer in range(model.cfg.n_layers if model.cfg.pre_norm else 0):
         b = f"blocks.{layer}."
+        m = b + "mlp."
+        groups = ["", "shared."] + [f"experts.{i}." for i in range(count_experts(model, layer))]
         out += [(b + "ln1", b + f"attn.W_{p}", b + f"attn.b_{p}") for p in "QKV"]
-        out += [(b + "ln2", b + f"mlp.W_{p}", b + f"mlp.b_{p}") for p in ("in", "gate")]
+        out += [(b + "ln2", f"{m}{g}W_{p}", f"{m}{g}b_{p}") for g in groups for p in ("in", "gate")]
+        out += [(b + "ln2", m + "router.W", m + "router.b"), (b + "ln2", m + "shared.router", "")]
     out.append(("ln_final", "unembed.W_U", "unembed.b_U"))
     return [entry for entry in out if entry[1] in model.tensors]
+
+
+def count_experts(model: Model, layer: int) -> int:
+    """Experts of a layer; 0 where it is dense."""
+    router = model.get(f"blocks.{layer}.mlp.router.W")
+    return 0 if router is None else router.shape[1]
 
 
 def fold_ln(model: Model) -> Model:
@@ -38,7 +50,7 @@ def fold_ln(model: Model) -> Model:
     if model.cfg.norm is None:
         return model
     for norm, weight, bias in readers(model):
-        W = model[weight]
+        W = model[weight] if model[weight].ndim > 1 else model[weight][:, None]
         if model.cfg.norm == "LN" and norm + ".b" in model.tensors:
             b = np.einsum("m,...md->...d", model[norm + ".b"], W)
             t[bias] = t[bias] + b if bias in t else b
@@ -46,7 +58,7 @@ def fold_ln(model: Model) -> Model:
             W = model[norm + ".w"][:, None] * W
         if model.cfg.norm == "LN":
             W = W - W.mean(axis=-2, keepdims=True)
-        t[weight] = W
+        t[weight] = W.reshape(model[weight].shape)
     return replace(model, tensors={k: v for k, v in t.items() if not is_norm(k)})
 
 
@@ -65,7 +77,9 @@ def center_writing_weights(model: Model) -> Model:
 
 
 def center_unembed(model: Model) -> Model:
-    """Step 3: W_U minus its mean over d_vocab, b_U minus its mean."""
+    """Step 3: W_U minus its mean over d_vocab, b_U minus its mean. Not where logits are capped."""
+    if model.cfg.logit_cap:
+        return model
     t = dict(model.tensors)
     t["unembed.W_U"] = t["unembed.W_U"] - t["unembed.W_U"].mean(axis=1, keepdims=True)
     if "unembed.b_U" in t:
@@ -74,11 +88,12 @@ def center_unembed(model: Model) -> Model:
 
 
 def fold_value_biases(model: Model) -> Model:
-    """Step 4: b_O += sum over query heads h of b_V[kv(h)] W_O[h]; b_V = 0."""
+    """Step 4: b_O += sum over query heads h of b_V[kv(h)] W_O[h]; b_V = 0. Not where the rows of a
+    pattern do not sum to 1 (sinks), nor where values are clipped with their bias."""
     t = dict(model.tensors)
     for layer in range(model.cfg.n_layers):
         at = f"blocks.{layer}.attn."
-        if at + "b_V" not in t:
+        if at + "b_V" not in t or at + "sinks" in t or model.cfg.clip_qkv:
             continue
         b_O = t.get(at + "b_O", np.zeros(model.cfg.d_model)).copy()
         for h in range(model.cfg.n_heads):
@@ -103,127 +118,6 @@ def process(model: Model, **switches: bool) -> Model:
         if switches.get(name, True):
             model = step(model)
     return model
-
-
-# --------------------------------------------------------------------------- forward pass
-
-
-def normalise(model: Model, name: str, x: Array) -> Array:
-    """LN: (x - mean) / sqrt(var + eps); RMS: x / sqrt(mean x^2 + eps); w and b if not folded."""
-    if model.cfg.norm is None:
-        return x
-    if model.cfg.norm == "LN":
-        x = x - x.mean(axis=-1, keepdims=True)
-    x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + model.cfg.eps)
-    w, b = model.get(name + ".w"), model.get(name + ".b")
-    x = x if w is None else x * w
-    return x if b is None else x + b
-
-
-def frequencies(cfg: Config) -> Array:
-    """theta^(-2i/d), rescaled as config.json says: `linear` divides all by the factor; `llama3`
-    those with a wavelength above context / low_freq_factor, and blends down to
-    context / high_freq_factor."""
-    f = cfg.rope_theta ** (-np.arange(0, cfg.d_head, 2) / cfg.d_head)
-    rule = cfg.rope_scaling or {}
-    kind = rule.get("rope_type", rule.get("type", "default"))
-    if kind == "default":
-        return f
-    if kind == "linear":
-        return f / rule["factor"]
-    if kind != "llama3":
-        raise ValueError(f"rope_type {kind}")
-    low, high = rule["low_freq_factor"], rule["high_freq_factor"]
-    turns = rule["original_max_position_embeddings"] * f / (2 * math.pi)
-    blend = np.clip((turns - low) / (high - low), 0, 1)
-    return (1 - blend) * f / rule["factor"] + blend * f
-
-
-def rotate(x: Array, positions: Array, f: Array) -> Array:
-    """RoPE, half-split: with angle p f_i, x1' = x1 cos - x2 sin, x2' = x2 cos + x1 sin, where
-    x1, x2 are the first and second half of x [position, d]."""
-    half = x.shape[-1] // 2
-    angle = positions[:, None] * f
-    c, s = np.cos(angle), np.sin(angle)
-    x1, x2 = x[..., :half], x[..., half:]
-    return np.concatenate([x1 * c - x2 * s, x2 * c + x1 * s], axis=-1)
-
-
-def activate(name: str, x: Array) -> Array:
-    """relu, silu, gelu_new (tanh) and gelu (erf)."""
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name == "silu":
-        return x / (1 + np.exp(-x))
-    if name == "gelu_new":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    if name == "gelu":
-        return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-    raise ValueError(f"activation {name}")
-
-
-def attention(model: Model, layer: int, x: Array) -> Array:
-    """sum_h softmax(score) (x W_V + b_V) W_O + b_O, with
-    score[q, k] = (x_q W_Q + b_Q).(x_k W_K + b_K) / attn_scale, q and k rotated by position."""
-    cfg, n = model.cfg, len(x)
-    ahead = np.arange(n)[:, None] - np.arange(n)[None, :]
-    masked = ahead < 0
-    if cfg.sliding_window:
-        masked |= ahead >= cfg.sliding_window
-    out = np.zeros((n, cfg.d_model))
-    for h in range(cfg.n_heads):
-        g = cfg.kv(h)
-        q = x @ model.attn(layer, "W_Q")[h] + model.bias(layer, "b_Q")[h]
-        k = x @ model.attn(layer, "W_K")[g] + model.bias(layer, "b_K")[g]
-        v = x @ model.attn(layer, "W_V")[g] + model.bias(layer, "b_V")[g]
-        if cfg.positions == "rotary":
-            q, k = (rotate(y, np.arange(n), frequencies(cfg)) for y in (q, k))
-        score = np.where(masked, -np.inf, q @ k.T / cfg.attn_scale)
-        weight = np.exp(score - score.max(axis=1, keepdims=True))
-        out += weight / weight.sum(axis=1, keepdims=True) @ v @ model.attn(layer, "W_O")[h]
-    b_O = model.get(f"blocks.{layer}.attn.b_O")
-    return out if b_O is None else out + b_O
-
-
-def mlp(model: Model, layer: int, x: Array) -> Array:
-    """act(x W_in + b_in) W_out + b_out, or with a gate
-    (act(x W_gate + b_gate) * (x W_in + b_in)) W_out + b_out."""
-
-    def linear(y: Array, part: str) -> Array:
-        b = model.get(f"blocks.{layer}.mlp.b_{part}")
-        y = y @ model[f"blocks.{layer}.mlp.W_{part}"]
-        return y if b is None else y + b
-
-    gate = f"blocks.{layer}.mlp.W_gate" in model.tensors
-    inner = linear(x, "in")
-    act = model.cfg.activation
-    inner = activate(act, linear(x, "gate")) * inner if gate else activate(act, inner)
-    return linear(inner, "out")
-
-
-def logits(model: Model, tokens: Array) -> Array:
-    """Logits [position, d_vocab_out] of one sequence."""
-    x = model["embed.W_E"][tokens]
-    if model.cfg.positions == "learned":
-        x = x + model["pos_embed.W_pos"][: len(tokens)]
-    for layer in range(model.cfg.n_layers):
-        x = x + attention(model, layer, normalise(model, f"blocks.{layer}.ln1", x))
-        if f"blocks.{layer}.mlp.W_in" in model.tensors:
-            x = x + mlp(model, layer, normalise(model, f"blocks.{layer}.ln2", x))
-    return unembed(model, x)
-
-
-def unembed(model: Model, x: Array) -> Array:
-    """LN_f(x) W_U + b_U."""
-    out = normalise(model, "ln_final", x) @ model["unembed.W_U"]
-    b_U = model.get("unembed.b_U")
-    return out if b_U is None else out + b_U
-
-
-def log_softmax(x: Array) -> Array:
-    """log softmax over the last axis."""
-    x = x - x.max(axis=-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
 # ---------------------------------------------------------------------------- bigram
@@ -350,15 +244,18 @@ def qk_blocks(model: Model, layer: int, head: int) -> dict[str, tuple[Array, Arr
     }
 
 
-def rotation(offset: int, cfg: Config) -> Array:
-    """R(offset), so that (q R(p)).(k R(r)) = q R(p - r) k^T: rotate() as a matrix on rows."""
-    return rotate(np.eye(cfg.d_head), np.full(cfg.d_head, float(offset)), frequencies(cfg))
+def rotation(offset: int, cfg: Config, layer: int = 0) -> Array:
+    """R(offset), so that (q R(p)).(k R(r)) = q R(p - r) k^T: rotate() as a matrix on rows, with
+    what YaRN multiplies both queries and keys by."""
+    positions = np.full(cfg.d_head, float(offset))
+    turned = rotate(np.eye(cfg.d_head), positions, cfg, layer)
+    return turned @ rotate(np.eye(cfg.d_head), 0 * positions, cfg, layer)
 
 
 def qk_rotary(model: Model, layer: int, head: int, offset: int) -> tuple[Array, Array]:
     """W_Q R(offset) W_K^T as two factors; offset = query position - key position."""
     A, B = qk(model, layer, head)
-    return A @ rotation(offset, model.cfg), B
+    return A @ rotation(offset, model.cfg, layer), B
 
 
 def qk_biased(model: Model, layer: int, head: int) -> tuple[Array, Array]:
@@ -386,12 +283,13 @@ def head_quantities(
     out |= named("QK_", quantities(*qk(model, layer, head), dense=dense))
     out |= named("full_OV_", quantities(*full_ov(model, layer, head), spectrum=same, dense=dense))
     out |= named("full_QK_", quantities(*full_qk(model, layer, head), dense=dense))
-    biased = quantities(*qk_biased(model, layer, head), spectrum=False, dense=dense)
-    out |= {f"QK_bias_{k}": biased[k] for k in ("norm", "singular_values")}
-    if model.cfg.positions == "learned":
+    if model.cfg.qk_norm is None:  # behind a norm of queries and keys no bilinear form is left
+        biased = quantities(*qk_biased(model, layer, head), spectrum=False, dense=dense)
+        out |= {f"QK_bias_{k}": biased[k] for k in ("norm", "singular_values")}
+    if model.cfg.positions in ("learned", "shortformer"):
         for block, factors in qk_blocks(model, layer, head).items():
             out[f"QK_position_{block}"] = norm_dense(*factors)
-    if model.cfg.positions == "rotary" and offsets:
+    if model.cfg.positions == "rotary" and offsets and model.cfg.qk_norm is None:
         each = [quantities(*qk_rotary(model, layer, head, d), dense=dense) for d in offsets]
         for k in ("norm", "trace", "singular_values"):
             out[f"QK_offset_{k}"] = np.array([q[k] for q in each])
@@ -408,12 +306,26 @@ def heads(model: Model, offsets: tuple[int, ...] = (), dense: bool = True) -> Te
     return {k: np.array([[h[k] for h in row] for row in each], np.float64) for k in each[0][0]}
 
 
+def expected(raw: Model, done: Model, offsets: tuple[int, ...]) -> Tensors:
+    """Everything a golden model is compared by but the logits, float64: canonical weights before
+    and after processing, and the quantities of the processed ones."""
+    out = {f"raw/{k}": v for k, v in raw.tensors.items()}
+    out |= {f"processed/{k}": v for k, v in done.tensors.items()}
+    out["bigram"] = bigram(done)
+    if "embed.ln.w" not in done.tensors:
+        out["exact_logits"] = exact_logits(done)
+        if done.cfg.positions == "learned":
+            out["exact_logits_pos3"] = exact_logits(done, 3)
+    out |= heads(done, offsets)
+    return {k: np.ascontiguousarray(out[k], np.float64) for k in sorted(out)}
+
+
 def expand_kv(model: Model) -> Model:
     """The same function without grouping: key/value heads copied per query head."""
     t = {}
     group = model.cfg.n_heads // model.cfg.n_kv_heads
     for name, value in model.tensors.items():
-        if name.split(".")[-1] in ("W_K", "W_V", "b_K", "b_V"):
+        if name.endswith((".W_K", ".W_V", ".b_K", ".b_V", ".k_norm.w")):
             value = np.repeat(value, group, axis=0)
         t[name] = value
     return Model(replace(model.cfg, n_kv_heads=model.cfg.n_heads), t)

@@ -279,12 +279,10 @@ def test_reference(name: str) -> None:
     committed = read_safetensors(GOLDEN / name / "expected.safetensors")
     raw = load(GOLDEN / name)
     done = ref.process(raw)
-    today = {f"raw/{k}": v for k, v in raw.tensors.items() if not is_norm(k)}
-    today |= {f"processed/{k}": v for k, v in done.tensors.items()}
-    today |= {"bigram": ref.bigram(done), "exact_logits": ref.exact_logits(done)}
-    today |= ref.heads(done, OFFSETS)
-    if done.cfg.positions == "learned":
-        today["exact_logits_pos3"] = ref.exact_logits(done, 3)
+    today = ref.expected(raw, done, OFFSETS)
+    tokens, logits = committed.pop("tokens").astype(int), committed.pop("logits")
+    for sequence, theirs in zip(tokens, logits, strict=True):
+        assert_close(ref.logits(raw, sequence), theirs, "logits", tolerance=1e-10)
     assert set(today) == set(committed)
     for key, value in today.items():
         assert_close(value, committed[key], key, tolerance=1e-10)
