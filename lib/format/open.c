@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/torch.h"
 
 /* What a model's folder may hold, in the order it is looked for: weights in one file, or an index of
  * shards. */
@@ -29,6 +30,7 @@ static const struct {
     int (*add)(otimes_store *store, const otimes_file *file, otimes_err *err);
 } formats[] = {
     {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
+    {"pytorch", otimes_torch_recognise, otimes_torch_add},
 };
 
 static int unknown_format(const char *path, otimes_err *err)
