@@ -37,6 +37,19 @@ static int spend(walk *w, int64_t steps)
                              "%s: pickle: unfolds to many times its size by sharing", w->path);
 }
 
+/* Whether jansson refused these bytes because they are not UTF-8; it tells no reason. */
+static bool is_not_utf8(const char *text, int64_t length)
+{
+    json_t *unchecked = json_stringn_nocheck(text, (size_t)length);
+    json_decref(unchecked);
+    return unchecked != NULL;
+}
+
+static int no_memory(const walk *w)
+{
+    return otimes_fail(w->err, OTIMES_ERR_MEMORY, "%s: out of memory: configuration", w->path);
+}
+
 /* ---- tensors ---- */
 
 static int bad_tensor(const walk *w, const char *what, const char *expected)
@@ -96,6 +109,19 @@ static void settle_strides(otimes_entry *entry)
     }
 }
 
+/* Names go into messages, tables and files of others, which all want text. */
+static int check_name(const walk *w)
+{
+    json_t *text = json_stringn(w->where.data, (size_t)w->where.length);
+    const bool is_text = text != NULL;
+    json_decref(text);
+    if (is_text) {
+        return OTIMES_OK;
+    }
+    return is_not_utf8(w->where.data, w->where.length) ? bad_tensor(w, "the tensor's name", "UTF-8")
+                                                       : no_memory(w);
+}
+
 /* The tensor at w->where, whose last key begins at name_at. */
 static int add_tensor(walk *w, const otimes_torch_tensor *tensor, int64_t name_at)
 {
@@ -107,7 +133,10 @@ static int add_tensor(walk *w, const otimes_torch_tensor *tensor, int64_t name_a
     if (rc != OTIMES_OK || !tensor->type->readable) {
         return rc;
     }
-    rc = read_layout(w, tensor, &entry, &extent);
+    rc = check_name(w);
+    if (rc == OTIMES_OK) {
+        rc = read_layout(w, tensor, &entry, &extent);
+    }
     if (rc != OTIMES_OK) {
         return rc;
     }
@@ -141,19 +170,6 @@ static int add_tensor(walk *w, const otimes_torch_tensor *tensor, int64_t name_a
 }
 
 /* ---- plain values ---- */
-
-/* Whether jansson refused these bytes because they are not UTF-8; it tells no reason. */
-static bool is_not_utf8(const char *text, int64_t length)
-{
-    json_t *unchecked = json_stringn_nocheck(text, (size_t)length);
-    json_decref(unchecked);
-    return unchecked != NULL;
-}
-
-static int no_memory(const walk *w)
-{
-    return otimes_fail(w->err, OTIMES_ERR_MEMORY, "%s: out of memory: configuration", w->path);
-}
 
 static int make_plain(walk *w, const otimes_pickle_value *value, json_t **plain)
 {
