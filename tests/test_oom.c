@@ -19,6 +19,8 @@
 #include <otimes/info.h>
 #include <otimes/parse.h>
 
+#include "format/open.h"
+
 /* ---- the allocator of the tests ---- */
 
 static int64_t allowed = INT64_MAX; /* allocations before the next failure */
@@ -142,6 +144,27 @@ static void opening_models(void **state)
         strcat(relative, golden_names[i]);
         strcpy(path, source_path(relative));
         until_it_succeeds(golden_names[i], open_and_close, path, 10);
+    }
+}
+
+static int open_store(void *context, otimes_err *err)
+{
+    otimes_store store;
+    const int rc = otimes_store_open(&store, context, err);
+    assert_true(rc == OTIMES_OK || (!store.files && !store.entries && !store.config));
+    otimes_store_close(&store);
+    return rc;
+}
+
+static void opening_checkpoints(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"zip.pt", "legacy.pt", "nested.pt", "float8.pt"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char relative[128] = "tests/data/torch/", path[4096];
+        strcat(relative, files[i]);
+        strcpy(path, source_path(relative));
+        until_it_succeeds(files[i], open_store, path, 20);
     }
 }
 
@@ -398,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(opening_models, allow_all),
+        cmocka_unit_test_teardown(opening_checkpoints, allow_all),
         cmocka_unit_test_teardown(reporting_problems, allow_all),
         cmocka_unit_test_teardown(reading_weights, allow_all),
         cmocka_unit_test_teardown(parsing, allow_all),

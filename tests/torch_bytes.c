@@ -2,6 +2,7 @@
 #include "torch_bytes.h"
 
 #include "format/open.h"
+#include "format/torch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ void put(bytes *b, const void *data, size_t length)
 void put_le(bytes *b, uint64_t value, int width)
 {
     for (int i = 0; i < width; i++) {
-        const unsigned char byte = (unsigned char)(value >> 8 * i);
+        const unsigned char byte = (unsigned char)(i < 8 ? value >> 8 * i : 0);
         put(b, &byte, 1);
     }
 }
@@ -257,12 +258,11 @@ void refused_bytes(const bytes *b, int code, const char *words, const char *what
 }
 
 /* Reads what the entries point to, so that ASan sees a wrong pointer. */
-static void touch(const otimes_store *store)
+static void touch(const otimes_store *store, const otimes_map *map)
 {
     unsigned sum = 0;
     for (int64_t i = 0; i < store->entry_count; i++) {
         const otimes_entry *entry = &store->entries[i];
-        const otimes_map *map = &store->files[0].map;
         assert_true(entry->data >= map->data && entry->bytes >= 0 &&
                     entry->bytes <= map->data + map->bytes - entry->data);
         for (int64_t k = 0; k < entry->bytes; k++) {
@@ -272,16 +272,23 @@ static void touch(const otimes_store *store)
     assert_true(sum < UINT32_MAX);
 }
 
+/* From memory that ends where the file does: of a mapped file ASan does not know the end. */
 void survives(const bytes *b)
 {
-    otimes_store store;
+    otimes_store store = {0};
     otimes_err err = {0};
-    write_file(FILE_NAME, b->data, b->length);
-    const int rc = otimes_store_open(&store, in_folder(FILE_NAME), &err);
-    assert_true(rc == OTIMES_OK || (rc == OTIMES_ERR_FORMAT && strstr(err.msg, FILE_NAME)));
-    assert_null(strchr(err.msg, '\n'));
-    touch(&store);
+    unsigned char *copy = malloc(b->length ? b->length : 1);
+    const otimes_file file = {(char *)FILE_NAME, {copy, (int64_t)b->length}};
+    assert_non_null(copy);
+    memcpy(copy, b->data, b->length);
+    if (otimes_torch_recognise(&file.map)) {
+        const int rc = otimes_torch_add(&store, &file, &err);
+        assert_true(rc == OTIMES_OK || (rc == OTIMES_ERR_FORMAT && strstr(err.msg, FILE_NAME)));
+        assert_null(strchr(err.msg, '\n'));
+        touch(&store, &file.map);
+    }
     otimes_store_close(&store);
+    free(copy);
 }
 
 const otimes_entry *entry_of(const otimes_store *store, const char *group, const char *name)

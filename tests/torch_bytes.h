@@ -83,7 +83,7 @@ void opens_bytes(otimes_store *store, const bytes *b);
 void refused_bytes(const bytes *b, int code, const char *words, const char *what);
 void refused_path(const char *path, int code, const char *words, const char *what);
 
-/* It may open or be refused, and nothing else. */
+/* It may open or be refused, and nothing else: no byte outside of it is read. */
 void survives(const bytes *b);
 
 /* The entry of a group and name; fails the test when it is not there. */
