@@ -36,6 +36,10 @@ int otimes_fail(otimes_err *err, int code, const char *format, ...)
         err->code = code;
         vsnprintf(err->msg, sizeof err->msg, format, args);
         va_end(args);
+        /* Names come from files of strangers: an error stays one line whatever they hold. */
+        for (char *c = err->msg; *c; c++) {
+            *c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
+        }
     }
     return code;
 }

@@ -13,6 +13,7 @@
 #include "format/json.h"
 #include "format/llama2c.h"
 #include "format/safetensors.h"
+#include "format/torch.h"
 
 /* What a model's folder may hold, in the order it is looked for: weights in one file, or an index of
  * shards. */
@@ -34,6 +35,7 @@ static const struct {
 } formats[] = {
     {"gguf", otimes_gguf_recognise, otimes_gguf_add},
     {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
+    {"pytorch", otimes_torch_recognise, otimes_torch_add},
     {"llama2.c", otimes_llama2c_recognise, otimes_llama2c_add},
 };
 
