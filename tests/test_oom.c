@@ -272,7 +272,7 @@ static void reading_weights(void **state)
     for (int i = 0; golden_names[i]; i++) {
         otimes_model *model = open_golden(golden_names[i]);
         until_it_succeeds("otimes_layer_load", load_layer, model, 1);
-        until_it_succeeds("otimes_unembed_open", open_unembed, model, 2);
+        until_it_succeeds("otimes_unembed_open", open_unembed, model, 1);
         until_it_succeeds("otimes_embed_rows", read_rows, model, 0);
         until_it_succeeds("otimes_model_sha256", hash, model, 1);
         otimes_model_close(&model);

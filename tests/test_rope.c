@@ -13,7 +13,7 @@ enum { D_HEAD = 12, ROWS = 5 };
 
 static otimes_model model_of(const otimes_rope *rope, int64_t d_head)
 {
-    static char path[] = "model", scaling[] = "yarn";
+    static char path[] = "model", scaling[] = "longrope";
     otimes_model model = {.path = path, .rope = *rope};
     model.rope.scaling_name = scaling;
     model.info.positions = OTIMES_POSITIONS_ROPE;
@@ -49,9 +49,11 @@ static double row_times(const double *row, const double m[D_HEAD][D_HEAD], int c
 }
 
 static const otimes_rope ropes[] = {
-    {.theta = 10000, .dim = D_HEAD}, {.theta = 10000, .dim = D_HEAD, .adjacent = true},
-    {.theta = 500, .dim = 4},        {.theta = 500, .dim = 6, .adjacent = true},
-    {.theta = 500, .dim = 2},
+    {.magnitude = 1, .theta = 10000, .dim = D_HEAD},
+    {.magnitude = 1, .theta = 10000, .dim = D_HEAD, .adjacent = true},
+    {.magnitude = 1, .theta = 500, .dim = 4},
+    {.magnitude = 1, .theta = 500, .dim = 6, .adjacent = true},
+    {.magnitude = 1, .theta = 500, .dim = 2},
 };
 
 enum { ROPES = sizeof ropes / sizeof ropes[0] };
@@ -262,7 +264,9 @@ static void what_cannot_be_rotated(void **state)
          OTIMES_POSITIONS_LEARNED,
          "expected rotary positions, got learned"},
         {{.theta = 10000, .dim = 8}, OTIMES_POSITIONS_NONE, "expected rotary positions, got none"},
-        {{.theta = 10000, .dim = 8, .scaling = OTIMES_ROPE_OTHER}, OTIMES_POSITIONS_ROPE, "yarn"},
+        {{.theta = 10000, .dim = 8, .scaling = OTIMES_ROPE_OTHER},
+         OTIMES_POSITIONS_ROPE,
+         "longrope"},
         {{.theta = 10000, .dim = 7}, OTIMES_POSITIONS_ROPE, "over 7"},
         {{.theta = 10000, .dim = 0}, OTIMES_POSITIONS_ROPE, "over 0"},
         {{.theta = 10000, .dim = -2}, OTIMES_POSITIONS_ROPE, "over -2"},

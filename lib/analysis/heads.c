@@ -109,7 +109,7 @@ static int begin(heads_job *job, otimes_err *err)
     job->heads = chosen(job, s->heads, job->head_count, &rc, err);
     job->width = info->d_head;
     job->components = s->top > 0 ? (s->components < rank ? s->components : rank) : 0;
-    job->positions = s->vocab && info->positions == OTIMES_POSITIONS_LEARNED;
+    job->positions = s->vocab && otimes_has_positions(job->model);
     if (rc == OTIMES_OK) {
         rc = new_buffers(job, err);
     }

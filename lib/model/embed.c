@@ -134,7 +134,9 @@ static int read_writer(const otimes_model *model, otimes_slot slot, int64_t firs
     if (rc == OTIMES_OK) {
         rc = otimes_binding_read(model, binding, first, count, out, err);
     }
-    if (rc == OTIMES_OK && model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
+    const bool writes =
+        slot == OTIMES_SLOT_W_E || model->info.positions != OTIMES_POSITIONS_SHORTFORMER;
+    if (rc == OTIMES_OK && writes && model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
         otimes_center_rows(out, count, model->info.d_model);
     }
     return rc;

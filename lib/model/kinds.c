@@ -83,6 +83,40 @@ static int read_scale(otimes_model *model, const json_t *config, const char *whe
     return OTIMES_OK;
 }
 
+/* A number of the scaling, or what it is without. */
+static double scaling_number(const json_t *scaling, const char *name, double fallback)
+{
+    const json_t *member = otimes_json_member(scaling, name);
+    return json_is_number(member) ? json_number_value(member) : fallback;
+}
+
+static void read_scaling_numbers(otimes_model *model, const json_t *scaling)
+{
+    otimes_rope *rope = &model->rope;
+    rope->factor = scaling_number(scaling, "factor", 0);
+    rope->low_freq_factor = scaling_number(scaling, "low_freq_factor", 0);
+    rope->high_freq_factor = scaling_number(scaling, "high_freq_factor", 0);
+    rope->original_n_ctx = scaling_number(scaling, "original_max_position_embeddings", 0);
+    rope->beta_fast = scaling_number(scaling, "beta_fast", 32);
+    rope->beta_slow = scaling_number(scaling, "beta_slow", 1);
+    rope->truncate = otimes_config_flag(scaling, "truncate", true);
+    rope->magnitude = 1;
+}
+
+/* YaRN's growth of queries and keys, 0.1 m ln(factor) + 1, or what the configuration gives. */
+static double yarn_magnitude(const json_t *scaling, double factor)
+{
+    const double given = scaling_number(scaling, "attention_factor", 0);
+    const double m = scaling_number(scaling, "mscale", 0);
+    const double m_all = scaling_number(scaling, "mscale_all_dim", 0);
+    const double log_factor = factor > 1 ? log(factor) : 0;
+    if (given > 0) {
+        return given;
+    }
+    return m > 0 && m_all > 0 ? (0.1 * m * log_factor + 1) / (0.1 * m_all * log_factor + 1)
+                              : 0.1 * log_factor + 1;
+}
+
 /* The rule by which frequencies are rescaled; GGUF may keep the result as a tensor instead. */
 static int read_rope_scaling(otimes_model *model, const json_t *config, otimes_err *err)
 {
@@ -100,11 +134,7 @@ static int read_rope_scaling(otimes_model *model, const json_t *config, otimes_e
     if (!rope->scaling_name) {
         return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: configuration");
     }
-    rope->factor = json_number_value(otimes_json_member(scaling, "factor"));
-    rope->low_freq_factor = json_number_value(otimes_json_member(scaling, "low_freq_factor"));
-    rope->high_freq_factor = json_number_value(otimes_json_member(scaling, "high_freq_factor"));
-    rope->original_n_ctx =
-        json_number_value(otimes_json_member(scaling, "original_max_position_embeddings"));
+    read_scaling_numbers(model, scaling);
     if (strcmp(name, "default") == 0 || strcmp(name, "none") == 0) {
         rope->scaling = OTIMES_ROPE_PLAIN;
     } else if (strcmp(name, "linear") == 0 && rope->factor > 0) {
@@ -112,6 +142,10 @@ static int read_rope_scaling(otimes_model *model, const json_t *config, otimes_e
     } else if (strcmp(name, "llama3") == 0 && rope->factor > 0 && rope->original_n_ctx > 0 &&
                rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor) {
         rope->scaling = OTIMES_ROPE_LLAMA3;
+    } else if (strcmp(name, "yarn") == 0 && rope->factor > 0 && rope->original_n_ctx > 0 &&
+               model->naming == &model->arch->files) {
+        rope->scaling = OTIMES_ROPE_YARN;
+        rope->magnitude = yarn_magnitude(scaling, rope->factor);
     } else {
         rope->scaling = OTIMES_ROPE_OTHER;
     }

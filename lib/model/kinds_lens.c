@@ -122,6 +122,29 @@ static void read_record(otimes_model *model, const json_t *config)
     }
 }
 
+/* Flags that promise a weight. */
+static int check_promises(const otimes_model *model, const json_t *config, const char *where,
+                          otimes_err *err)
+{
+    static const struct {
+        const char *flag;
+        otimes_slot slot;
+    } promises[] = {
+        {"post_embedding_ln", OTIMES_SLOT_EMBED_LN_W},
+        {"use_normalization_before_and_after", OTIMES_SLOT_LN1_POST_W},
+        {"use_qk_norm", OTIMES_SLOT_Q_NORM_W},
+        {"num_experts", OTIMES_SLOT_ROUTER_W},
+    };
+    for (size_t i = 0; i < sizeof promises / sizeof promises[0]; i++) {
+        if (otimes_config_flag(config, promises[i].flag, false) &&
+            !otimes_bind_has(model, promises[i].slot)) {
+            return otimes_fail(err, OTIMES_ERR_MODEL, "%s: %s: expected tensors %s, got none",
+                               where, promises[i].flag, otimes_slot_path(promises[i].slot));
+        }
+    }
+    return OTIMES_OK;
+}
+
 static int read_direction(otimes_model *model, const json_t *config, const char *where,
                           otimes_err *err)
 {
@@ -143,6 +166,9 @@ int otimes_config_lens_kinds(otimes_model *model, const json_t *config, const ch
     }
     if (rc == OTIMES_OK) {
         rc = read_direction(model, config, where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = check_promises(model, config, where, err);
     }
     read_mlp(model, config);
     read_record(model, config);

@@ -182,11 +182,13 @@ static void put_rope(const otimes_model *model, json_t *config)
     json_object_set_new(config, "rotary_adjacent_pairs", json_boolean(rope->adjacent));
     if (rope->scaling != OTIMES_ROPE_PLAIN) {
         json_object_set_new(config, "rope_scaling",
-                            json_pack("{s:s, s:f, s:f, s:f, s:f}", "rope_type", rope->scaling_name,
-                                      "factor", rope->factor, "low_freq_factor",
+                            json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:f}", "rope_type",
+                                      rope->scaling_name, "factor", rope->factor, "low_freq_factor",
                                       rope->low_freq_factor, "high_freq_factor",
                                       rope->high_freq_factor, "original_max_position_embeddings",
-                                      rope->original_n_ctx));
+                                      rope->original_n_ctx, "beta_fast", rope->beta_fast,
+                                      "beta_slow", rope->beta_slow, "truncate", rope->truncate,
+                                      "attention_factor", rope->magnitude));
     }
 }
 

@@ -93,15 +93,17 @@ static bool any_layer_has(const otimes_model *model, otimes_slot slot)
 /* What each step of processing can do for this model. A LayerNorm without weights centres what it
  * reads, which reading weights can take over; TransformerLens' files without norm weights are
  * folded already. Value biases reach the output unchanged only while the weights of a pattern sum
- * to 1. A soft cap is not blind to a constant in all logits. */
+ * to 1. A soft cap is not blind to a constant in all logits. Shortformer positions come in between
+ * a norm and what reads it, and would be scaled by a norm that is folded behind them. */
 static void settle_steps(otimes_model *model, const otimes_model_settings *settings)
 {
     otimes_model_info *info = &model->info;
     const bool ln = info->norm == OTIMES_NORM_LN;
     const bool bare = info->norm != OTIMES_NORM_NONE && !model->norm_has_weights;
     const bool stays_bare = model->arch->norm_without_weights || model->recorded;
-    info->fold_ln =
-        step(model, 0, settings->fold_ln, model->norm_has_weights || (bare && ln && stays_bare));
+    info->fold_ln = step(model, 0, settings->fold_ln,
+                         info->positions != OTIMES_POSITIONS_SHORTFORMER &&
+                             (model->norm_has_weights || (bare && ln && stays_bare)));
     if (bare && !stays_bare) {
         info->fold_ln = OTIMES_STEP_DONE_IN_FILE;
     }
@@ -285,6 +287,12 @@ void otimes_model_close(otimes_model **model)
 const otimes_model_info *otimes_model_describe(const otimes_model *model)
 {
     return &model->info;
+}
+
+bool otimes_has_positions(const otimes_model *model)
+{
+    return model->info.positions == OTIMES_POSITIONS_LEARNED ||
+           model->info.positions == OTIMES_POSITIONS_SHORTFORMER;
 }
 
 static const char *text_of(const otimes_vocab *vocab, int64_t id)

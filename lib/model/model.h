@@ -33,6 +33,7 @@ typedef enum otimes_rope_scaling {
     OTIMES_ROPE_PLAIN,
     OTIMES_ROPE_LINEAR, /* positions divided by factor */
     OTIMES_ROPE_LLAMA3, /* low frequencies divided by factor, with a smooth band between */
+    OTIMES_ROPE_YARN,   /* the same by turns within the original context, and a magnitude */
     OTIMES_ROPE_OTHER   /* opened, but nothing that rotates can be computed */
 } otimes_rope_scaling;
 
@@ -42,7 +43,11 @@ typedef struct otimes_rope {
     bool adjacent; /* pairs (2i, 2i+1); otherwise (i, i + dim/2) */
     otimes_rope_scaling scaling;
     char *scaling_name; /* as the configuration has it; owned by the model, once for both */
-    double factor, low_freq_factor, high_freq_factor, original_n_ctx; /* llama3 */
+    double factor, original_n_ctx;            /* of every scaling but plain */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn: turns at either end of the band */
+    bool truncate;                            /* yarn: the band's ends become whole numbers */
+    double magnitude;                         /* rotated queries and keys are multiplied by it */
 } otimes_rope;
 
 /* What differs from layer to layer. */
@@ -83,6 +88,9 @@ const otimes_binding *otimes_model_binding(const otimes_model *model, otimes_slo
                                            int64_t layer);
 const otimes_binding *otimes_expert_binding(const otimes_model *model, otimes_slot slot,
                                             int64_t layer, int64_t expert);
+
+/* Whether queries and keys see W_pos: added to the embedding, or to their inputs. */
+bool otimes_has_positions(const otimes_model *model);
 
 /* Whether a layer's MLP is one of experts. */
 bool otimes_layer_has_experts(const otimes_model *model, int64_t layer);

@@ -19,7 +19,10 @@ int64_t otimes_plan_heads(const otimes_model_info *info, int threads)
     const int64_t word = (int64_t)sizeof(double);
     /* Grams of both ends and of positions, M and one root while the vocabulary is read, and tiles.
      */
-    const int64_t grams = info->positions == OTIMES_POSITIONS_LEARNED ? 5 : 4;
+    const int64_t grams = info->positions == OTIMES_POSITIONS_LEARNED ||
+                                  info->positions == OTIMES_POSITIONS_SHORTFORMER
+                              ? 5
+                              : 4;
     const int64_t forms = grams * d * d * word;
     const int64_t tiles = otimes_vocab_tile_rows(d) * d * (2 * word + (int64_t)sizeof(float));
     /* Then the forms stay, beside one layer's attention and each worker's sides. */

@@ -19,6 +19,29 @@ static double llama3(const otimes_rope *rope, double frequency)
     return (1 - smooth) * frequency / rope->factor + smooth * frequency;
 }
 
+/* YaRN: the pair that turns `turns` times within the original context. */
+static double pair_of_turns(const otimes_rope *rope, double turns)
+{
+    return (double)rope->dim * log(rope->original_n_ctx / (turns * 2 * M_PI)) /
+           (2 * log(rope->theta));
+}
+
+/* Pairs before the band keep their frequency, those behind it are divided by factor (arXiv
+ * 2309.00071; the ends as Hugging Face transformers rounds and clips them). */
+static double yarn(const otimes_rope *rope, int64_t pair, double frequency)
+{
+    double low = pair_of_turns(rope, rope->beta_fast), high = pair_of_turns(rope, rope->beta_slow);
+    if (rope->truncate) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(low, 0);
+    high = fmin(high, (double)rope->dim - 1);
+    high = low == high ? high + 0.001 : high;
+    const double ramp = fmin(fmax(((double)pair - low) / (high - low), 0), 1);
+    return ramp * frequency / rope->factor + (1 - ramp) * frequency;
+}
+
 const otimes_rope *otimes_layer_rope(const otimes_model *model, int64_t layer)
 {
     const otimes_layer_kind *kind = &model->layers[layer];
@@ -37,7 +60,7 @@ int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, 
         rope->dim > model->info.d_head) {
         return otimes_fail(
             err, OTIMES_ERR_UNSUPPORTED,
-            "%s: rotary scaling: expected default, linear or llama3 over an even part "
+            "%s: rotary scaling: expected default, linear, llama3 or yarn over an even part "
             "of d_head, got %s over %lld",
             model->path, rope->scaling_name, (long long)rope->dim);
     }
@@ -49,6 +72,9 @@ int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, 
             break;
         case OTIMES_ROPE_LLAMA3:
             frequency[i] = llama3(rope, plain);
+            break;
+        case OTIMES_ROPE_YARN:
+            frequency[i] = yarn(rope, i, plain);
             break;
         case OTIMES_ROPE_PLAIN:
         case OTIMES_ROPE_OTHER:
@@ -66,7 +92,8 @@ void otimes_rope_rotate_key(const otimes_rope *rope, const double *frequency, do
     for (int64_t i = 0; i < half; i++) {
         const int64_t first = rope->adjacent ? 2 * i : i;
         const int64_t second = rope->adjacent ? 2 * i + 1 : i + half;
-        const double c = cos(delta * frequency[i]), s = sin(delta * frequency[i]);
+        const double grown = rope->magnitude * rope->magnitude; /* of the query and of the key */
+        const double c = grown * cos(delta * frequency[i]), s = grown * sin(delta * frequency[i]);
         for (int64_t row = 0; row < rows; row++) {
             double *pair = x + row * d_head;
             const double a = pair[first], b = pair[second];

@@ -18,7 +18,8 @@ const otimes_rope *otimes_layer_rope(const otimes_model *model, int64_t layer);
 int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, double *frequency,
                             otimes_err *err);
 
-/* x [rows, d_head] := x R(delta)^T, in place: as the key side of W_Q R(delta) W_K^T. */
+/* x [rows, d_head] := x R(delta)^T, in place: as the key side of W_Q R(delta) W_K^T. R grows what it
+ * rotates by the scaling's magnitude on either side. */
 void otimes_rope_rotate_key(const otimes_rope *rope, const double *frequency, double delta,
                             int64_t rows, int64_t d_head, double *x);
 

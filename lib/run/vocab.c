@@ -185,19 +185,22 @@ static void fold_right(const otimes_unembed *unembed, double *X, int64_t d)
             X[i * d + j] *= (double)unembed->fold[j];
         }
     }
-    if (unembed->fold && otimes_model_describe(unembed->model)->norm == OTIMES_NORM_LN) {
+    const otimes_model_info *info = otimes_model_describe(unembed->model);
+    if (info->fold_ln == OTIMES_STEP_APPLIED && info->norm == OTIMES_NORM_LN) {
         center_right(X, d);
     }
 }
 
 /* With one matrix at both ends every form is the raw Gram G of its rows under the projections of
- * the processing: E = G, centred both ways; W_U's rows are L (e - mean e). A quarter of the work of
- * two Grams and M. */
+ * the processing: E = G, centred both ways; W_U's rows are L (e - mean e), times what the model
+ * multiplies logits by but not embeddings. A quarter of the work of two Grams and M. */
 static int add_tied_tokens(const otimes_model *model, const otimes_unembed *unembed, sums *s,
                            int (*tick)(void *, double, otimes_err *), void *context,
                            otimes_err *err)
 {
     const otimes_binding *W_E = otimes_model_binding(model, OTIMES_SLOT_W_E, -1);
+    const double scale =
+        (double)otimes_model_binding(model, OTIMES_SLOT_W_U, -1)->scale / (double)W_E->scale;
     const int64_t vocab = model->info.d_vocab, d = s->d_model, rows = otimes_vocab_tile_rows(d);
     double *sum;
     int rc = OTIMES_NEW(&sum, d, err);
@@ -229,6 +232,10 @@ static int add_tied_tokens(const otimes_model *model, const otimes_unembed *unem
         transpose(s->M, d);
         memcpy(s->G_U, s->M, (size_t)(d * d) * sizeof *s->G_U);
         fold_right(unembed, s->G_U, d); /* L X L^T */
+        for (int64_t i = 0; scale != 1 && i < d * d; i++) {
+            s->M[i] *= scale;
+            s->G_U[i] *= scale * scale;
+        }
         if (model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
             center_right(s->M, d);
             center_right(s->G_E, d);
@@ -300,7 +307,7 @@ int otimes_vocab_forms_compute(const otimes_model *model, const otimes_unembed *
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t d = info->d_model;
-    const bool positions = info->positions == OTIMES_POSITIONS_LEARNED;
+    const bool positions = otimes_has_positions(model);
     sums s = {.d_model = d, .threads = model->threads};
     *forms = (otimes_vocab_forms){.d_model = d};
     int rc = new_tiles(&s, err);
