@@ -388,6 +388,28 @@ def stablelm_parallel() -> Golden:
     return out
 
 
+def stablelm_qk_norm() -> Golden:
+    """StableLM 2 12B: parallel, a LayerNorm of its own for each query and key head."""
+    config = transformers.StableLmConfig(
+        vocab_size=20,
+        hidden_size=18,
+        intermediate_size=7,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        max_position_embeddings=16,
+        use_parallel_residual=True,
+        qk_layernorm=True,
+        layer_norm_eps=1e-3,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 200.0,
+            "partial_rotary_factor": 0.7,
+        },
+    )
+    return make_hf("stablelm_qk_norm", config, 54, bridge="")
+
+
 def starcoder2() -> Golden:
     """LayerNorm and biases everywhere, an MLP without gate, a sliding window; tied."""
     config = transformers.Starcoder2Config(
@@ -425,6 +447,7 @@ MAKERS = {
         smollm3,
         stablelm,
         stablelm_parallel,
+        stablelm_qk_norm,
         starcoder2,
     )
 }
