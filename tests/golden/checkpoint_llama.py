@@ -101,7 +101,7 @@ def qk_norm(config: Json) -> str | None:
     """The kind of the norm of queries and keys."""
     if config["model_type"] in ("gemma3_text", "olmo2", "qwen3", "qwen3_moe"):
         return "RMS"
-    return "LN" if config.get("use_qk_norm") else None
+    return "LN" if config.get("use_qk_norm") or config.get("qk_layernorm") else None
 
 
 def config_of(config: Json, embed: Array) -> Config:
@@ -166,6 +166,9 @@ def read_norms(t: Tensors, out: Tensors, h: str, b: str, cfg: Config, offset: fl
             copy_norm(t, out, h + theirs, b + ours, offset)
     for part, heads in (("q", cfg.n_heads), ("k", cfg.n_kv_heads)):
         w = t.get(f"{h}self_attn.{part}_norm.weight")
+        if f"{h}self_attn.{part}_layernorm.norms.0.weight" in t:  # StableLM: a module a head
+            each = [t[f"{h}self_attn.{part}_layernorm.norms.{i}.weight"] for i in range(heads)]
+            w = np.stack(each)
         if w is not None:  # one for all heads, one a head, or one over all heads in a row
             w = w + offset
             shared = w.size == cfg.d_head

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 import checkpoint
-from golden_models import REMOVED, Golden, hf_logits, legacy, make_hf
+from golden_models import REMOVED, Golden, add_buffers, hf_logits, legacy, make_hf, mask
 
 
 def bloom() -> Golden:
@@ -17,6 +17,14 @@ def bloom() -> Golden:
         vocab_size=20, hidden_size=9, n_layer=2, n_head=3, layer_norm_epsilon=1e-3
     )
     return make_hf("bloom", config, 21)
+
+
+def bloom_old() -> Golden:
+    """The published names, without `transformer.`; float16; a power of 2 of heads."""
+    config = transformers.BloomConfig(vocab_size=20, hidden_size=8, n_layer=2, n_head=2)
+    out = make_hf("bloom_old", config, 19, torch.float16)
+    out.tensors = {k.removeprefix("transformer."): v for k, v in out.tensors.items()}
+    return out
 
 
 def falcon() -> Golden:
@@ -49,6 +57,24 @@ def falcon_new() -> Golden:
         rope_parameters={"rope_type": "default", "rope_theta": 200.0},
     )
     return make_hf("falcon_new", config, 23, bridge="")  # TransformerLens reads q | k | v
+
+
+def falcon_new_norm() -> Golden:
+    """The second layout with one norm (Falcon 2); an output of its own; one group."""
+    config = transformers.FalconConfig(
+        vocab_size=19,
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_kv_heads=1,
+        new_decoder_architecture=True,
+        num_ln_in_parallel_attn=1,
+        bias=True,
+        ffn_hidden_size=13,
+        max_position_embeddings=16,
+        tie_word_embeddings=False,
+    )
+    return make_hf("falcon_new_norm", config, 20, bridge="")
 
 
 def falcon_rw() -> Golden:
@@ -123,9 +149,7 @@ def gpt2_old() -> Golden:
     tensors = {k.removeprefix("transformer."): v for k, v in new.tensors.items()}
     n_ctx = new.config["n_positions"]
     for layer in range(new.config["n_layer"]):
-        tensors[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(n_ctx, n_ctx)).view(
-            1, 1, n_ctx, n_ctx
-        )
+        tensors[f"h.{layer}.attn.bias"] = mask(n_ctx)
     keep = (
         "architectures",
         "model_type",
@@ -171,7 +195,7 @@ def gpt_bigcode_mha() -> Golden:
 
 
 def gpt_neo() -> Golden:
-    """Unscaled scores; layers global, local, local with a window of 3."""
+    """Unscaled scores; layers global, local, local with a window of 3; masks in the file."""
     config = transformers.GPTNeoConfig(
         vocab_size=20,
         max_position_embeddings=9,
@@ -183,7 +207,9 @@ def gpt_neo() -> Golden:
         window_size=3,
         layer_norm_epsilon=1e-3,
     )
-    return make_hf("gpt_neo", config, 27)
+    out = make_hf("gpt_neo", config, 27)
+    add_buffers(out, "transformer.h.{}.attn.attention.", positions=9)
+    return out
 
 
 def gpt_neox() -> Golden:
@@ -206,7 +232,7 @@ def gpt_neox() -> Golden:
 
 
 def gpt_neox_sequential() -> Golden:
-    """One block after the other, no attention biases, config.json as Pythia's."""
+    """One block after the other, no attention biases; config.json and buffers as Pythia's."""
     config = transformers.GPTNeoXConfig(
         vocab_size=20,
         hidden_size=12,
@@ -230,11 +256,12 @@ def gpt_neox_sequential() -> Golden:
         rope_theta=REMOVED,
         partial_rotary_factor=REMOVED,
     )
+    add_buffers(out, "gpt_neox.layers.{}.attention.", positions=16, rotary_dim=4)
     return out
 
 
 def gptj() -> Golden:
-    """Adjacent pairs in 4 of 5 entries, one norm before a parallel block, b_U."""
+    """Adjacent pairs in 4 of 5 entries, one norm before a parallel block, b_U; masks kept."""
     config = transformers.GPTJConfig(
         vocab_size=20,
         n_positions=16,
@@ -245,7 +272,9 @@ def gptj() -> Golden:
         rotary_dim=4,
         layer_norm_epsilon=1e-3,
     )
-    return make_hf("gptj", config, 30)
+    out = make_hf("gptj", config, 30)
+    add_buffers(out, "transformer.h.{}.attn.", positions=16)
+    return out
 
 
 def mpt() -> Golden:
@@ -344,8 +373,10 @@ MAKERS = {
     make.__name__: make
     for make in (
         bloom,
+        bloom_old,
         falcon,
         falcon_new,
+        falcon_new_norm,
         falcon_rw,
         gpt2,
         gpt2_old,

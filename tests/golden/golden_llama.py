@@ -11,7 +11,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models
 
-from golden_models import Golden, legacy, make_hf
+from golden_models import Golden, add_buffers, legacy, make_hf
 
 
 def llama() -> Golden:
@@ -84,9 +84,11 @@ def sentencepiece_tokenizer(pieces: list[str]) -> dict[str, Any]:
 
 
 def llama_sharded() -> Golden:
-    """The same weights in two files."""
-    out = llama()
-    return Golden("llama_sharded", out.config, out.tensors, out.logits, shards=2)
+    """The same weights in two files, with the frequencies that Llama 2's files keep."""
+    one = llama()
+    out = Golden("llama_sharded", one.config, one.tensors, one.logits, shards=2)
+    add_buffers(out, "model.layers.{}.self_attn.", rotary_dim=4)
+    return out
 
 
 def llama_scaled() -> Golden:
@@ -363,7 +365,7 @@ def stablelm() -> Golden:
 
 
 def stablelm_parallel() -> Golden:
-    """One norm before a parallel block, q/k/v biases; config.json of transformers 4."""
+    """One norm before a parallel block, q/k/v biases; config.json and buffers of transformers 4."""
     config = transformers.StableLmConfig(
         vocab_size=20,
         hidden_size=12,
@@ -382,7 +384,30 @@ def stablelm_parallel() -> Golden:
     )
     out = make_hf("stablelm_parallel", config, 52, bridge="raw")
     out.config = legacy(out.config)
+    add_buffers(out, "model.layers.{}.self_attn.", rotary_dim=4)
     return out
+
+
+def stablelm_qk_norm() -> Golden:
+    """StableLM 2 12B: parallel, a LayerNorm of its own for each query and key head."""
+    config = transformers.StableLmConfig(
+        vocab_size=20,
+        hidden_size=18,
+        intermediate_size=7,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        max_position_embeddings=16,
+        use_parallel_residual=True,
+        qk_layernorm=True,
+        layer_norm_eps=1e-3,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 200.0,
+            "partial_rotary_factor": 0.7,
+        },
+    )
+    return make_hf("stablelm_qk_norm", config, 54, bridge="")
 
 
 def starcoder2() -> Golden:
@@ -422,6 +447,7 @@ MAKERS = {
         smollm3,
         stablelm,
         stablelm_parallel,
+        stablelm_qk_norm,
         starcoder2,
     )
 }

@@ -130,6 +130,25 @@ def make_hf(
     return Golden(name, written, tensors, hf_logits(model), hf=model, bridge=bridge)
 
 
+def mask(positions: int) -> torch.Tensor:
+    """The causal mask that old files keep for every layer, which is no weight."""
+    return torch.tril(torch.ones(positions, positions)).view(1, 1, positions, positions)
+
+
+def add_buffers(out: Golden, at: str, positions: int = 0, rotary_dim: int = 0) -> None:
+    """What modules of transformers 4 kept beside the weights of each layer ``at``: causal mask and
+    the score of what it masks, frequencies of the rotation."""
+    layers = out.config.get("num_hidden_layers") or out.config.get("num_layers") or 0
+    for layer in range(layers or out.config["n_layer"]):
+        b = at.format(layer)
+        if positions:
+            out.tensors[b + "bias"] = mask(positions).to(torch.bool)
+            out.tensors[b + "masked_bias"] = torch.tensor(-1e9)
+        if rotary_dim:
+            exponents = -torch.arange(0, rotary_dim, 2) / rotary_dim
+            out.tensors[b + "rotary_emb.inv_freq"] = 10000.0**exponents
+
+
 def legacy(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """config.json as transformers 4 wrote it: rope_theta and torch_dtype on the top level."""
     out = {k: v for k, v in config.items() if k not in ("rope_parameters", "dtype", "layer_types")}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import torch_models
-from golden_models import Golden, Logits, fill, in_float64
+from golden_models import Golden, Logits, fill, in_float64, mask
 
 
 def karpathy(
@@ -33,8 +33,7 @@ def causal_masks(tensors: dict[str, torch.Tensor], config: dict[str, Any], prefi
     """The buffers `attn.bias` of one layer each, which are no weights."""
     n = config["block_size"]
     for layer in range(config["n_layer"]):
-        mask = torch.tril(torch.ones(n, n)).view(1, 1, n, n)
-        tensors[f"{prefix}transformer.h.{layer}.attn.bias"] = mask
+        tensors[f"{prefix}transformer.h.{layer}.attn.bias"] = mask(n)
 
 
 def nanogpt() -> Golden:

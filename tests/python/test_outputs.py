@@ -21,7 +21,9 @@ from checkpoint import Model, is_norm, load, read_safetensors, read_weights
 from conftest import GOLDEN, SOURCE, Run
 from schema import ArrayRule, read_schema
 
-MODELS = sorted(p.parent.name for p in GOLDEN.glob("*/expected.safetensors"))
+ALL_MODELS = sorted(p.parent.name for p in GOLDEN.glob("*/expected.safetensors"))
+LISTED = (SOURCE / "tests" / "support.c").read_text().partition("golden_names[] = {")[2]
+MODELS = re.findall(r'"([^"]+)"', LISTED.partition("NULL")[0])  # those the C tests open
 OFFSETS = (0, 1, 2, 8)
 EPS = float(np.finfo(np.float32).eps)
 CLOSE = 1e-5  # relative to the largest entry: weights are float32, sums float64
@@ -273,7 +275,7 @@ def test_output_labels(run: Run) -> None:
 # --------------------------------------------------------------------------------- values
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL_MODELS)
 def test_reference(name: str) -> None:
     """The committed values are those that reference.py gives today."""
     committed = read_safetensors(GOLDEN / name / "expected.safetensors")
@@ -488,12 +490,16 @@ def test_info(run: Run, name: str) -> None:
     texts = [re.sub(r"[^0-9]+", " ", s).split() for s in data["tensor_shape"].values]
     assert texts == [[str(n) for n in files[k].shape] for k in sorted(files)]
     claimed = [part != "ignored" for part in data["tensor_part"].values]
-    masks = [re.search(r"(^|\.)attn\.bias$", k) is not None for k in sorted(files)]
-    assert claimed == [not mask for mask in masks]
+    assert claimed == [not BUFFER.search(k) for k in sorted(files)]
     for name_, layer in zip(sorted(files), data["tensor_layer"].values, strict=True):
         number = re.search(r"(?:^|\.)(\d+)\.", name_)
-        if not name_.endswith(".attn.bias"):  # ignored: no layer's own
+        if not BUFFER.search(name_):  # ignored: no layer's own
             assert layer == (int(number[1]) if number else -1), name_
+
+
+BUFFER = re.compile(
+    r"\b(attn|attention|self_attn)\.(bias|masked_bias|mask|IGNORE|rotary_(cos|sin|emb\.inv_freq))$"
+)
 
 
 def expected_parameters(model: Model, files: dict[str, np.ndarray]) -> dict[str, int]:
