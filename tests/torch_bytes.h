@@ -60,6 +60,7 @@ typedef struct zip_part {
 
 typedef struct zip_end {
     bool zip64;
+    unsigned extra; /* bytes of the zip64 extra field as it says, when not 0 */
     const char *comment;
     uint64_t count, bytes, offset; /* what the end record tells, when not 0 */
     unsigned disk;

@@ -86,7 +86,7 @@ static int read_view(otimes_pickle *machine, const otimes_pickle_value *view,
     const otimes_pickle_value *numel =
         tuple ? otimes_pickle_arg(&view->items, 2, OTIMES_PICKLE_INT) : NULL;
     if (!offset || !numel || offset->integer < 0 || numel->integer < 0 ||
-        offset->integer > storage->numel || numel->integer > storage->numel - offset->integer) {
+        numel->integer > storage->numel - offset->integer) {
         return bad_id(machine, "a view (key, offset, size) inside its storage");
     }
     storage->view_offset = offset->integer;
