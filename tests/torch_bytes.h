@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Writers of torch's two containers, byte by byte, so that any byte can be wrong; and the checks that
- * a file opens or is refused.
+ * Writers of torch's two containers, byte by byte, so that any byte can be wrong; and the checks
+ * that a file opens or is refused.
  */
 #ifndef OTIMES_TESTS_TORCH_BYTES_H
 #define OTIMES_TESTS_TORCH_BYTES_H
