@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 const char *const golden_names[] = {"bloom",
+                                    "bloom_old",
                                     "cohere",
                                     "cohere_qk_norm",
                                     "falcon",
                                     "falcon_new",
+                                    "falcon_new_norm",
                                     "falcon_rw",
                                     "gemma",
                                     "gemma2",

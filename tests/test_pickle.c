@@ -69,6 +69,7 @@ static void malformed_pickles(void **state)
         CASE("K\x01q\x03h\x02.", "memo: nothing was put under number 2"),
         CASE("j\xff\xff\xff\xff.", "memo: nothing was put under number 4294967295"),
         CASE("}r\xff\xff\xff\xff.", "memo: expected a number below 6, got 4294967295"),
+        CASE("}r\x00\x00\x00\x03.", "memo: expected a number below 6, got 50331648"),
         CASE("}p-1\n.", "memo: expected a number below"),
         CASE("}p99999999999999999999\n.", "memo: expected a number below"),
         CASE("g-1\n.", "memo: nothing was put"),

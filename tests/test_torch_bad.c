@@ -71,14 +71,15 @@ static void cut_at_every_byte(void **state)
 static void every_byte_changed(void **state)
 {
     (void)state;
+    static const zip_end zip64 = {.zip64 = true};
     static const unsigned char others[] = {0x00, 0xff, 0x7f, 0x80, '.', '(', 't', 'R',
                                            'Q',  'h',  '0',  '2',  'b', 'a', '\n'};
-    for (int form = 0; form < 2; form++) {
+    for (int form = 0; form < 3; form++) {
         bytes file = {0};
-        if (form == 0) {
-            put_small_zip(&file, NULL);
-        } else {
+        if (form == 2) {
             put_small_legacy(&file);
+        } else {
+            put_small_zip(&file, form == 1 ? &zip64 : NULL);
         }
         for (size_t at = 0; at < file.length; at++) {
             const unsigned char kept = file.data[at];
@@ -220,6 +221,8 @@ static void zip_ends(void **state)
         {{.offset = 3}, "directory entry 0 of 3"},
         {{.bytes = 46}, "directory of 46 bytes"},
         {{.disk = 1}, "a part of several"},
+        {{.zip64 = true, .extra = 25}, "directory entry 0 of 3"},
+        {{.zip64 = true, .extra = 23}, "directory entry 0 of 3"},
         {{.zip64 = true, .count = UINT64_MAX}, "18446744073709551615 entries"},
         {{.zip64 = true, .count = (uint64_t)1 << 60}, "entries"},
         {{.zip64 = true, .bytes = UINT64_MAX}, "directory: expected inside"},

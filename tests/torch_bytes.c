@@ -106,8 +106,9 @@ void put_state_dict(bytes *b, bool legacy)
 
 /* ---- zip ---- */
 
-static void put_central(bytes *b, const zip_part *part, uint64_t at, bool zip64)
+static void put_central(bytes *b, const zip_part *part, uint64_t at, const zip_end *end)
 {
+    const bool zip64 = end->zip64;
     const uint64_t length = part->claimed ? part->claimed : part->length;
     at = part->header ? part->header : at;
     put_le(b, 0x02014b50, 4);
@@ -128,7 +129,7 @@ static void put_central(bytes *b, const zip_part *part, uint64_t at, bool zip64)
     put_le(b, 0, 2);
     if (zip64) {
         put_le(b, 1, 2);
-        put_le(b, 24, 2);
+        put_le(b, end->extra ? end->extra : 24, 2);
         put_le(b, length, 8);
         put_le(b, length, 8);
         put_le(b, at, 8);
@@ -174,7 +175,7 @@ void put_zip(bytes *b, const zip_part *parts, size_t count, const zip_end *end)
     end = end ? end : &plain;
     for (size_t i = 0; i < count; i++) {
         const char *name = parts[i].local_name ? parts[i].local_name : parts[i].name;
-        put_central(&directory, &parts[i], b->length, end->zip64);
+        put_central(&directory, &parts[i], b->length, end);
         put_le(b, 0x04034b50, 4);
         put_le(b, 0, 22); /* the directory knows better */
         put_le(b, strlen(name), 2);

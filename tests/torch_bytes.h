@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Writers of torch's two containers, byte by byte, so that any byte can be wrong; and the checks that
- * a file opens or is refused.
+ * Writers of torch's two containers, byte by byte, so that any byte can be wrong; and the checks
+ * that a file opens or is refused.
  */
 #ifndef OTIMES_TESTS_TORCH_BYTES_H
 #define OTIMES_TESTS_TORCH_BYTES_H
@@ -60,6 +60,7 @@ typedef struct zip_part {
 
 typedef struct zip_end {
     bool zip64;
+    unsigned extra; /* bytes of the zip64 extra field as it says, when not 0 */
     const char *comment;
     uint64_t count, bytes, offset; /* what the end record tells, when not 0 */
     unsigned disk;

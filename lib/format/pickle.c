@@ -14,7 +14,8 @@ enum { NEWEST_PROTOCOL = 5 };
 static int push(otimes_pickle *machine, otimes_pickle_value *value)
 {
     if (machine->stack_count >= OTIMES_PICKLE_MOST) {
-        return PICKLE_FAIL(machine, "expected a stack of at most %d, got more", OTIMES_PICKLE_MOST);
+        return OTIMES_PICKLE_FAIL(machine, "expected a stack of at most %d, got more",
+                                  OTIMES_PICKLE_MOST);
     }
     const int rc =
         OTIMES_GROW(&machine->stack, machine->stack_count, &machine->stack_capacity, machine->err);
@@ -35,8 +36,8 @@ static int64_t reachable(const otimes_pickle *machine)
 static int pop(otimes_pickle *machine, int64_t count, otimes_pickle_value ***items)
 {
     if (reachable(machine) < count) {
-        return PICKLE_FAIL(machine, "expected %lld values on the stack, got %lld", (long long)count,
-                           (long long)reachable(machine));
+        return OTIMES_PICKLE_FAIL(machine, "expected %lld values on the stack, got %lld",
+                                  (long long)count, (long long)reachable(machine));
     }
     machine->stack_count -= count;
     *items = machine->stack + machine->stack_count;
@@ -46,7 +47,8 @@ static int pop(otimes_pickle *machine, int64_t count, otimes_pickle_value ***ite
 static int push_mark(otimes_pickle *machine)
 {
     if (machine->mark_count >= OTIMES_PICKLE_MOST) {
-        return PICKLE_FAIL(machine, "expected at most %d marks, got more", OTIMES_PICKLE_MOST);
+        return OTIMES_PICKLE_FAIL(machine, "expected at most %d marks, got more",
+                                  OTIMES_PICKLE_MOST);
     }
     const int rc =
         OTIMES_GROW(&machine->marks, machine->mark_count, &machine->mark_capacity, machine->err);
@@ -60,7 +62,7 @@ static int push_mark(otimes_pickle *machine)
 static int pop_to_mark(otimes_pickle *machine, otimes_pickle_value ***items, int64_t *count)
 {
     if (machine->mark_count == 0) {
-        return PICKLE_FAIL(machine, "expected a mark on the stack, got %s", "none");
+        return OTIMES_PICKLE_FAIL(machine, "expected a mark on the stack, got %s", "none");
     }
     *count = reachable(machine);
     const int rc = pop(machine, *count, items);
@@ -74,8 +76,9 @@ static int container(otimes_pickle *machine, otimes_pickle_kind kind, otimes_pic
     const bool any = reachable(machine) > 0;
     *value = any ? machine->stack[machine->stack_count - 1] : NULL;
     if (!any || (*value)->kind != kind) {
-        return PICKLE_FAIL(machine, "expected %s to add to, got %s", otimes_pickle_kind_name(kind),
-                           any ? otimes_pickle_kind_name((*value)->kind) : "nothing");
+        return OTIMES_PICKLE_FAIL(machine, "expected %s to add to, got %s",
+                                  otimes_pickle_kind_name(kind),
+                                  any ? otimes_pickle_kind_name((*value)->kind) : "nothing");
     }
     return OTIMES_OK;
 }
@@ -87,11 +90,11 @@ static int container(otimes_pickle *machine, otimes_pickle_kind kind, otimes_pic
 static int put(otimes_pickle *machine, uint64_t index)
 {
     if (index >= (uint64_t)machine->at || index >= OTIMES_PICKLE_MOST) {
-        return PICKLE_FAIL(machine, "memo: expected a number below %lld, got %llu",
-                           (long long)machine->at, (unsigned long long)index);
+        return OTIMES_PICKLE_FAIL(machine, "memo: expected a number below %lld, got %llu",
+                                  (long long)machine->at, (unsigned long long)index);
     }
     if (reachable(machine) < 1) {
-        return PICKLE_FAIL(machine, "memo: expected %s on the stack", "a value");
+        return OTIMES_PICKLE_FAIL(machine, "memo: expected %s on the stack", "a value");
     }
     while ((int64_t)index >= machine->memo_count) {
         const int rc =
@@ -109,8 +112,8 @@ static int put(otimes_pickle *machine, uint64_t index)
 static int get(otimes_pickle *machine, uint64_t index)
 {
     if (index >= (uint64_t)machine->memo_count || !machine->memo[index]) {
-        return PICKLE_FAIL(machine, "memo: nothing was put under number %llu",
-                           (unsigned long long)index);
+        return OTIMES_PICKLE_FAIL(machine, "memo: nothing was put under number %llu",
+                                  (unsigned long long)index);
     }
     return push(machine, machine->memo[index]);
 }
@@ -146,8 +149,8 @@ static int push_items(otimes_pickle *machine, otimes_pickle_kind kind, otimes_pi
 {
     otimes_pickle_value *value;
     if (kind == OTIMES_PICKLE_DICT && count % 2 != 0) {
-        return PICKLE_FAIL(machine, "a dict: expected keys and values, got %lld in all",
-                           (long long)count);
+        return OTIMES_PICKLE_FAIL(machine, "a dict: expected keys and values, got %lld in all",
+                                  (long long)count);
     }
     const int rc = otimes_pickle_new_items(machine, kind, items, count, &value);
     return rc == OTIMES_OK ? push(machine, value) : rc;
@@ -170,8 +173,8 @@ static int add_to(otimes_pickle *machine, otimes_pickle_kind kind, int64_t count
         rc = container(machine, kind, &value);
     }
     if (rc == OTIMES_OK && kind == OTIMES_PICKLE_DICT && count % 2 != 0) {
-        rc = PICKLE_FAIL(machine, "a dict: expected keys and values, got %lld in all",
-                         (long long)count);
+        rc = OTIMES_PICKLE_FAIL(machine, "a dict: expected keys and values, got %lld in all",
+                                (long long)count);
     }
     return rc == OTIMES_OK ? otimes_pickle_extend(machine, value, items, count) : rc;
 }
@@ -187,9 +190,9 @@ static int push_global(otimes_pickle *machine, bool from_stack)
         rc = pop(machine, 2, &items);
         if (rc == OTIMES_OK &&
             (items[0]->kind != OTIMES_PICKLE_TEXT || items[1]->kind != OTIMES_PICKLE_TEXT)) {
-            rc = PICKLE_FAIL(machine, "a global: expected two texts, got %s and %s",
-                             otimes_pickle_kind_name(items[0]->kind),
-                             otimes_pickle_kind_name(items[1]->kind));
+            rc = OTIMES_PICKLE_FAIL(machine, "a global: expected two texts, got %s and %s",
+                                    otimes_pickle_kind_name(items[0]->kind),
+                                    otimes_pickle_kind_name(items[1]->kind));
         }
         if (rc == OTIMES_OK) {
             module = items[0]->text;
@@ -266,8 +269,8 @@ static int protocol(otimes_pickle *machine)
     uint64_t number;
     const int rc = otimes_pickle_number(machine, 1, &number);
     return rc == OTIMES_OK && number > NEWEST_PROTOCOL
-               ? PICKLE_FAIL(machine, "expected protocol 0 to %d, got %llu", NEWEST_PROTOCOL,
-                             (unsigned long long)number)
+               ? OTIMES_PICKLE_FAIL(machine, "expected protocol 0 to %d, got %llu", NEWEST_PROTOCOL,
+                                    (unsigned long long)number)
                : rc;
 }
 
@@ -353,9 +356,9 @@ static int execute(otimes_pickle *machine, unsigned char opcode)
     case 'Q': /* BINPERSID */
         return persistent(machine);
     case 'P': /* PERSID */
-        return PICKLE_FAIL(machine, "persistent id: expected a tuple, got a %s", "line");
+        return OTIMES_PICKLE_FAIL(machine, "persistent id: expected a tuple, got a %s", "line");
     default:
-        return PICKLE_FAIL(machine, "opcode 0x%02x is not part of a state dict", opcode);
+        return OTIMES_PICKLE_FAIL(machine, "opcode 0x%02x is not part of a state dict", opcode);
     }
 }
 

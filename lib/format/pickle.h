@@ -50,7 +50,7 @@ typedef enum otimes_pickle_kind {
     OTIMES_PICKLE_NONE,
     OTIMES_PICKLE_BOOL,
     OTIMES_PICKLE_INT,
-    OTIMES_PICKLE_BIG, /* an integer beyond 64 bits: its bytes, or its digits in protocols 0 and 1 */
+    OTIMES_PICKLE_BIG, /* an integer beyond 64 bits: its bytes, or its digits */
     OTIMES_PICKLE_FLOAT,
     OTIMES_PICKLE_TEXT,
     OTIMES_PICKLE_BYTES,

@@ -52,8 +52,8 @@ static int make_sequence(otimes_pickle *machine, const otimes_pickle_items *args
         return otimes_pickle_new_items(machine, kind, NULL, 0, result);
     }
     if (args->count != 1 || !is_sequence(args->item[0])) {
-        return PICKLE_FAIL(machine, "%s: expected a sequence of items",
-                           otimes_pickle_kind_name(kind));
+        return OTIMES_PICKLE_FAIL(machine, "%s: expected a sequence of items",
+                                  otimes_pickle_kind_name(kind));
     }
     return otimes_pickle_new_items(machine, kind, args->item[0]->items.item,
                                    args->item[0]->items.count, result);
@@ -85,14 +85,15 @@ static int make_dict(otimes_pickle *machine, const otimes_pickle_items *args,
     for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
         const otimes_pickle_value *pair = from->items.item[i];
         if (!is_sequence(pair) || pair->items.count != 2) {
-            return PICKLE_FAIL(machine, "dict: expected pairs, got %s",
-                               otimes_pickle_kind_name(pair->kind));
+            return OTIMES_PICKLE_FAIL(machine, "dict: expected pairs, got %s",
+                                      otimes_pickle_kind_name(pair->kind));
         }
         rc = otimes_pickle_extend(machine, *result, pair->items.item, 2);
     }
-    return rc == OTIMES_OK && count < 0 ? PICKLE_FAIL(machine, "dict: expected pairs, got %s",
-                                                      otimes_pickle_kind_name(from->kind))
-                                        : rc;
+    return rc == OTIMES_OK && count < 0
+               ? OTIMES_PICKLE_FAIL(machine, "dict: expected pairs, got %s",
+                                    otimes_pickle_kind_name(from->kind))
+               : rc;
 }
 
 /* The factory of missing members is of no use here. */
@@ -112,8 +113,8 @@ static int make_size(otimes_pickle *machine, const otimes_pickle_items *args,
 {
     *result = otimes_pickle_arg(args, 0, OTIMES_PICKLE_TUPLE);
     return *result ? OTIMES_OK
-                   : PICKLE_FAIL(machine, "torch.Size: expected %s, got other arguments",
-                                 otimes_pickle_kind_name(OTIMES_PICKLE_TUPLE));
+                   : OTIMES_PICKLE_FAIL(machine, "torch.Size: expected %s, got other arguments",
+                                        otimes_pickle_kind_name(OTIMES_PICKLE_TUPLE));
 }
 
 static int make_opaque(otimes_pickle *machine, const otimes_pickle_items *args,
@@ -130,8 +131,8 @@ static int encode(otimes_pickle *machine, const otimes_pickle_items *args,
     const otimes_pickle_value *text = otimes_pickle_arg(args, 0, OTIMES_PICKLE_TEXT);
     if (!text || (args->count > 1 && !otimes_pickle_text_is(args->item[1], "latin1") &&
                   !otimes_pickle_text_is(args->item[1], "latin-1"))) {
-        return PICKLE_FAIL(machine, "_codecs.encode: expected %s and latin1",
-                           otimes_pickle_kind_name(OTIMES_PICKLE_TEXT));
+        return OTIMES_PICKLE_FAIL(machine, "_codecs.encode: expected %s and latin1",
+                                  otimes_pickle_kind_name(OTIMES_PICKLE_TEXT));
     }
     const unsigned char *from = (const unsigned char *)text->text.data;
     int rc = OTIMES_OK;
@@ -143,8 +144,8 @@ static int encode(otimes_pickle *machine, const otimes_pickle_items *args,
             const bool two = (character == 0xc2 || character == 0xc3) &&
                              i + 1 < text->text.length && (from[i + 1] & 0xc0) == 0x80;
             if (!two) {
-                return PICKLE_FAIL(machine, "_codecs.encode: %s beyond latin1",
-                                   otimes_pickle_kind_name(OTIMES_PICKLE_TEXT));
+                return OTIMES_PICKLE_FAIL(machine, "_codecs.encode: %s beyond latin1",
+                                          otimes_pickle_kind_name(OTIMES_PICKLE_TEXT));
             }
             character = (character & 3) << 6 | (from[++i] & 0x3f);
         }
@@ -277,9 +278,9 @@ int otimes_pickle_call(otimes_pickle *machine, const otimes_pickle_value *callab
                        const otimes_pickle_value *args, otimes_pickle_value **result)
 {
     if (callable->kind != OTIMES_PICKLE_GLOBAL || args->kind != OTIMES_PICKLE_TUPLE) {
-        return PICKLE_FAIL(machine, "expected a global and a tuple to call it with, got %s and %s",
-                           otimes_pickle_kind_name(callable->kind),
-                           otimes_pickle_kind_name(args->kind));
+        return OTIMES_PICKLE_FAIL(
+            machine, "expected a global and a tuple to call it with, got %s and %s",
+            otimes_pickle_kind_name(callable->kind), otimes_pickle_kind_name(args->kind));
     }
     const otimes_pickle_global *global = callable->global;
     return global->reduce ? global->reduce(machine, &args->items, result)
@@ -299,7 +300,7 @@ int otimes_pickle_build(otimes_pickle *machine, otimes_pickle_value *object,
     case OTIMES_PICKLE_NUMPY_DTYPE:
         return otimes_numpy_build_dtype(machine, object, state);
     default:
-        return PICKLE_FAIL(machine, "expected an object to set attributes of, got %s",
-                           otimes_pickle_kind_name(object->kind));
+        return OTIMES_PICKLE_FAIL(machine, "expected an object to set attributes of, got %s",
+                                  otimes_pickle_kind_name(object->kind));
     }
 }

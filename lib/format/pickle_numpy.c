@@ -16,8 +16,8 @@ int otimes_numpy_dtype(otimes_pickle *machine, const otimes_pickle_items *args,
     const otimes_pickle_value *code = otimes_pickle_arg(args, 0, OTIMES_PICKLE_TEXT);
     return code ? otimes_pickle_new_text(machine, OTIMES_PICKLE_NUMPY_DTYPE, code->text.data,
                                          code->text.length, result)
-                : PICKLE_FAIL(machine, "numpy.dtype: expected %s",
-                              otimes_pickle_kind_name(OTIMES_PICKLE_TEXT));
+                : OTIMES_PICKLE_FAIL(machine, "numpy.dtype: expected %s",
+                                     otimes_pickle_kind_name(OTIMES_PICKLE_TEXT));
 }
 
 /* (version, byte order, ...). Other orders than ours and those of no order make it opaque. */
@@ -25,8 +25,8 @@ int otimes_numpy_build_dtype(otimes_pickle *machine, otimes_pickle_value *dtype,
                              const otimes_pickle_value *state)
 {
     if (state->kind != OTIMES_PICKLE_TUPLE || state->items.count < 2) {
-        return PICKLE_FAIL(machine, "numpy.dtype: expected a tuple as its state, got %s",
-                           otimes_pickle_kind_name(state->kind));
+        return OTIMES_PICKLE_FAIL(machine, "numpy.dtype: expected a tuple as its state, got %s",
+                                  otimes_pickle_kind_name(state->kind));
     }
     const otimes_pickle_value *order = state->items.item[1];
     if (!otimes_pickle_text_is(order, "<") && !otimes_pickle_text_is(order, "|")) {

@@ -14,8 +14,8 @@ int otimes_pickle_take(otimes_pickle *machine, uint64_t count, const unsigned ch
 {
     const int64_t left = machine->bytes - machine->at;
     if (count > (uint64_t)left) {
-        return PICKLE_FAIL(machine, "expected %llu bytes more, got %lld (truncated?)",
-                           (unsigned long long)count, (long long)left);
+        return OTIMES_PICKLE_FAIL(machine, "expected %llu bytes more, got %lld (truncated?)",
+                                  (unsigned long long)count, (long long)left);
     }
     *bytes = machine->data + machine->at;
     machine->at += (int64_t)count;
@@ -37,7 +37,8 @@ int otimes_pickle_line(otimes_pickle *machine, otimes_pickle_text *line)
                                    ? memchr(from, '\n', (size_t)(machine->bytes - machine->at))
                                    : NULL;
     if (!end) {
-        return PICKLE_FAIL(machine, "expected a line, got none that ends (%s)", "truncated?");
+        return OTIMES_PICKLE_FAIL(machine, "expected a line, got none that ends (%s)",
+                                  "truncated?");
     }
     *line = (otimes_pickle_text){(const char *)from, end - from};
     machine->at += line->length + 1;
@@ -60,8 +61,8 @@ int otimes_pickle_decimal(otimes_pickle *machine, otimes_pickle_text line,
                !__builtin_sub_overflow(number, line.data[i] - '0', &number);
     }
     if (!digits) {
-        return PICKLE_FAIL(machine, "expected a decimal number, got a line of %lld bytes",
-                           (long long)line.length);
+        return OTIMES_PICKLE_FAIL(machine, "expected a decimal number, got a line of %lld bytes",
+                                  (long long)line.length);
     }
     if (!fits || (!negative && number == INT64_MIN)) {
         return otimes_pickle_new_text(machine, OTIMES_PICKLE_BIG, line.data, end, value);
@@ -98,8 +99,8 @@ static int read_float_line(otimes_pickle *machine, otimes_pickle_value **value)
     char *end;
     const double real = strtod(copy, &end);
     if (end == copy || *end != '\0' || end - copy != line.length) {
-        return PICKLE_FAIL(machine, "expected a float, got a line of %lld bytes",
-                           (long long)line.length);
+        return OTIMES_PICKLE_FAIL(machine, "expected a float, got a line of %lld bytes",
+                                  (long long)line.length);
     }
     return otimes_pickle_new_float(machine, real, value);
 }
@@ -180,14 +181,15 @@ static int read_text_line(otimes_pickle *machine, bool quoted, otimes_pickle_val
     if (quoted) {
         const char quote = line.length >= 2 ? line.data[0] : '\0';
         if ((quote != '\'' && quote != '"') || line.data[line.length - 1] != quote) {
-            return PICKLE_FAIL(machine, "expected a quoted text, got a line of %lld bytes",
-                               (long long)line.length);
+            return OTIMES_PICKLE_FAIL(machine, "expected a quoted text, got a line of %lld bytes",
+                                      (long long)line.length);
         }
         line = (otimes_pickle_text){line.data + 1, line.length - 2};
     }
     for (int64_t i = 0; i < line.length; i++) {
         if (line.data[i] == '\\' || (unsigned char)line.data[i] >= 0x80) {
-            return PICKLE_FAIL(machine, "text with escapes of protocol %d cannot be read", 0);
+            return OTIMES_PICKLE_FAIL(machine, "text with escapes of protocol %d cannot be read",
+                                      0);
         }
     }
     return otimes_pickle_new_text(machine, OTIMES_PICKLE_TEXT, line.data, line.length, value);

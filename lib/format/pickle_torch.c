@@ -70,7 +70,7 @@ const otimes_torch_type *otimes_torch_dtype(otimes_pickle_text name)
 
 static int bad_id(otimes_pickle *machine, const char *expected)
 {
-    return PICKLE_FAIL(machine, "persistent id: expected %s", expected);
+    return OTIMES_PICKLE_FAIL(machine, "persistent id: expected %s", expected);
 }
 
 /* Before 0.4 a storage could be a part of another: (key, offset, numel). */
@@ -86,7 +86,7 @@ static int read_view(otimes_pickle *machine, const otimes_pickle_value *view,
     const otimes_pickle_value *numel =
         tuple ? otimes_pickle_arg(&view->items, 2, OTIMES_PICKLE_INT) : NULL;
     if (!offset || !numel || offset->integer < 0 || numel->integer < 0 ||
-        offset->integer > storage->numel || numel->integer > storage->numel - offset->integer) {
+        numel->integer > storage->numel - offset->integer) {
         return bad_id(machine, "a view (key, offset, size) inside its storage");
     }
     storage->view_offset = offset->integer;
@@ -158,12 +158,12 @@ static int rebuild(otimes_pickle *machine, const otimes_pickle_items *args,
     const otimes_pickle_value *size = otimes_pickle_arg(args, 2, OTIMES_PICKLE_TUPLE);
     const otimes_pickle_value *stride = otimes_pickle_arg(args, 3, OTIMES_PICKLE_TUPLE);
     if (!storage || !offset || !size || !stride) {
-        return PICKLE_FAIL(machine, "%s: expected (storage, offset, size, stride, ...)",
-                           otimes_pickle_kind_name(OTIMES_PICKLE_TENSOR));
+        return OTIMES_PICKLE_FAIL(machine, "%s: expected (storage, offset, size, stride, ...)",
+                                  otimes_pickle_kind_name(OTIMES_PICKLE_TENSOR));
     }
     if (metadata_at < args->count && is_changed(args->item[metadata_at])) {
-        return PICKLE_FAIL(machine, "%s marked conj or neg cannot be read",
-                           otimes_pickle_kind_name(OTIMES_PICKLE_TENSOR));
+        return OTIMES_PICKLE_FAIL(machine, "%s marked conj or neg cannot be read",
+                                  otimes_pickle_kind_name(OTIMES_PICKLE_TENSOR));
     }
     int rc = otimes_pickle_new(machine, OTIMES_PICKLE_TENSOR, result);
     otimes_torch_tensor *tensor = otimes_pickle_memory(machine, 1, sizeof *tensor, &rc);
@@ -193,9 +193,10 @@ int otimes_torch_rebuild_tensor_v3(otimes_pickle *machine, const otimes_pickle_i
                                    otimes_pickle_value **result)
 {
     const otimes_pickle_value *dtype = otimes_pickle_arg(args, 6, OTIMES_PICKLE_DTYPE);
-    return dtype ? rebuild(machine, args, dtype->type, 7, result)
-                 : PICKLE_FAIL(machine, "_rebuild_tensor_v3: expected %s as the last argument",
-                               otimes_pickle_kind_name(OTIMES_PICKLE_DTYPE));
+    return dtype
+               ? rebuild(machine, args, dtype->type, 7, result)
+               : OTIMES_PICKLE_FAIL(machine, "_rebuild_tensor_v3: expected %s as the last argument",
+                                    otimes_pickle_kind_name(OTIMES_PICKLE_DTYPE));
 }
 
 /* (data, requires_grad, hooks[, state]): the data is all that counts. */
@@ -204,8 +205,8 @@ int otimes_torch_rebuild_parameter(otimes_pickle *machine, const otimes_pickle_i
 {
     *result = otimes_pickle_arg(args, 0, OTIMES_PICKLE_TENSOR);
     return *result ? OTIMES_OK
-                   : PICKLE_FAIL(machine, "_rebuild_parameter: expected %s",
-                                 otimes_pickle_kind_name(OTIMES_PICKLE_TENSOR));
+                   : OTIMES_PICKLE_FAIL(machine, "_rebuild_parameter: expected %s",
+                                        otimes_pickle_kind_name(OTIMES_PICKLE_TENSOR));
 }
 
 /* (function, type, arguments, state): tensors with attributes. Types other than torch's own are
@@ -221,8 +222,8 @@ int otimes_torch_rebuild_from_type(otimes_pickle *machine, const otimes_pickle_i
                      function->global->reduce == otimes_torch_rebuild_tensor_v3 ||
                      function->global->reduce == otimes_torch_rebuild_parameter);
     if (!is_tensor || !type || !rest || strncmp(type->global->module, "torch", 5) != 0) {
-        return PICKLE_FAIL(machine, "_rebuild_from_type_v2: expected a torch.Tensor or %s",
-                           "nn.Parameter");
+        return OTIMES_PICKLE_FAIL(machine, "_rebuild_from_type_v2: expected a torch.Tensor or %s",
+                                  "nn.Parameter");
     }
     return function->global->reduce(machine, &rest->items, result);
 }

@@ -33,8 +33,8 @@ void *otimes_pickle_memory(otimes_pickle *machine, int64_t count, size_t size, i
                               ? machine->at * BYTES_PER_BYTE + BYTES_AT_LEAST
                               : MOST_BYTES;
     if (bytes > limit - machine->used) {
-        *rc = PICKLE_FAIL(machine, "values take many times the bytes read, more than %lld",
-                          (long long)limit);
+        *rc = OTIMES_PICKLE_FAIL(machine, "values take many times the bytes read, more than %lld",
+                                 (long long)limit);
         return NULL;
     }
     machine->used += bytes;

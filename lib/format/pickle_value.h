@@ -11,7 +11,7 @@
 enum { OTIMES_PICKLE_MOST = 1 << 26 };
 
 /* Fails with the file, the place and a text of at least one argument. */
-#define PICKLE_FAIL(machine, format, ...)                                                   \
+#define OTIMES_PICKLE_FAIL(machine, format, ...)                                            \
     otimes_fail((machine)->err, OTIMES_ERR_FORMAT, "%s: pickle: before byte %lld: " format, \
                 (machine)->path, (long long)(machine)->at, __VA_ARGS__)
 

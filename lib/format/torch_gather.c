@@ -58,7 +58,7 @@ static int bad_tensor(const walk *w, const char *what, const char *expected)
                        what, expected);
 }
 
-/* Sizes and strides, and the number of elements from the first to the last; 0 when there are none. */
+/* Sizes and strides, and the number of elements from first to last; 0 when there are none. */
 static int read_layout(const walk *w, const otimes_torch_tensor *tensor, otimes_entry *entry,
                        int64_t *extent)
 {

@@ -14,8 +14,8 @@
  * or quantized numbers; from the configuration, lists of more than 4096 items, NaN and infinities,
  * text that is not UTF-8. Where such a thing is an item of a list, null keeps its place.
  *
- * A file that unfolds to many times its size by sharing, or nests too deep, is refused: pickle_bytes
- * is what the pickles took. OTIMES_ERR_FORMAT, OTIMES_ERR_MEMORY. */
+ * A file that unfolds to many times its size by sharing, or nests too deep, is refused:
+ * pickle_bytes is what the pickles took. OTIMES_ERR_FORMAT, OTIMES_ERR_MEMORY. */
 int otimes_torch_gather(otimes_store *store, const otimes_pickle_value *root, int64_t pickle_bytes,
                         const char *path, otimes_err *err);
 

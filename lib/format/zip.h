@@ -31,8 +31,8 @@ int otimes_zip_open(otimes_zip *zip, const char *path, const otimes_map *map, ot
 /* By exact name, or NULL. */
 const otimes_zip_entry *otimes_zip_find(const otimes_zip *zip, const char *name, int64_t length);
 
-/* Where the entry's bytes lie in the mapped file. OTIMES_ERR_FORMAT for an entry that is compressed,
- * encrypted or not all in the file. */
+/* Where the entry's bytes lie in the mapped file. OTIMES_ERR_FORMAT for an entry that is
+ * compressed, encrypted or not all in the file. */
 int otimes_zip_data(const otimes_zip *zip, const otimes_zip_entry *entry,
                     const unsigned char **data, otimes_err *err);
 
