@@ -38,7 +38,8 @@ void otimes_entry_row_major(otimes_entry *entry)
     int64_t stride = 1;
     for (int i = entry->ndim - 1; i >= 0; i--) {
         entry->stride[i] = stride;
-        stride *= entry->dim[i];
+        /* Of a tensor without elements the others may have any size. */
+        stride = (int64_t)((uint64_t)stride * (uint64_t)entry->dim[i]);
     }
 }
 

@@ -14,8 +14,6 @@ static const otimes_tensor_rule common[] = {
     WEIGHT(EMBED_LN_W, "token_embd_norm.weight", "d", OPTIONAL),
     WEIGHT(EMBED_LN_B, "token_embd_norm.bias", "d", OPTIONAL),
     WEIGHT(W_POS, "position_embd.weight", "c d", POSITIONS),
-    WEIGHT(LN1_W, "blk.{l}.attn_norm.weight", "d", OPTIONAL),
-    WEIGHT(LN1_B, "blk.{l}.attn_norm.bias", "d", OPTIONAL),
     PIECE(W_Q, "blk.{l}.attn_qkv.weight", "([h k k] e) d", OPTIONAL, 0),
     PIECE(W_K, "blk.{l}.attn_qkv.weight", "([h k k] e) d", OPTIONAL, 1),
     PIECE(W_V, "blk.{l}.attn_qkv.weight", "([h k k] e) d", OPTIONAL, 2),
@@ -27,10 +25,6 @@ static const otimes_tensor_rule common[] = {
     WEIGHT(W_O, "blk.{l}.attn_output.weight", "d (h e)", ALWAYS),
     WEIGHT(B_O, "blk.{l}.attn_output.bias", "d", OPTIONAL),
     WEIGHT(SINKS, "blk.{l}.attn_sinks.weight", "h", OPTIONAL),
-    WEIGHT(LN1_POST_W, "blk.{l}.post_attention_norm.weight", "d", OPTIONAL),
-    WEIGHT(LN2_W, "blk.{l}.ffn_norm.weight", "d", OPTIONAL),
-    WEIGHT(LN2_B, "blk.{l}.ffn_norm.bias", "d", OPTIONAL),
-    WEIGHT(LN2_POST_W, "blk.{l}.post_ffw_norm.weight", "d", OPTIONAL),
     WEIGHT(B_GATE, "blk.{l}.ffn_gate.bias", "m", OPTIONAL),
     WEIGHT(B_IN, "blk.{l}.ffn_up.bias", "m", OPTIONAL),
     WEIGHT(B_OUT, "blk.{l}.ffn_down.bias", "d", OPTIONAL),
@@ -50,6 +44,32 @@ static const otimes_tensor_rule common[] = {
     WEIGHT(LNF_B, "output_norm.bias", "d", OPTIONAL),
     WEIGHT(W_U, "output.weight", "u d", ALWAYS),
     WEIGHT(B_U, "output.bias", "u", OPTIONAL),
+    END,
+};
+
+static const otimes_tensor_rule norms[] = {
+    WEIGHT(LN1_W, "blk.{l}.attn_norm.weight", "d", OPTIONAL),
+    WEIGHT(LN1_B, "blk.{l}.attn_norm.bias", "d", OPTIONAL),
+    WEIGHT(LN1_POST_W, "blk.{l}.post_attention_norm.weight", "d", OPTIONAL),
+    WEIGHT(LN2_W, "blk.{l}.ffn_norm.weight", "d", OPTIONAL),
+    WEIGHT(LN2_B, "blk.{l}.ffn_norm.bias", "d", OPTIONAL),
+    WEIGHT(LN2_POST_W, "blk.{l}.post_ffw_norm.weight", "d", OPTIONAL),
+    END,
+};
+
+/* A block with two norms has that of attention under another name; with one, both read it. */
+static const otimes_tensor_rule falcon_norms[] = {
+    WEIGHT(LN1_W, "blk.{l}.attn_norm_2.weight", "d", OPTIONAL),
+    WEIGHT(LN1_B, "blk.{l}.attn_norm_2.bias", "d", OPTIONAL),
+    WEIGHT(LN2_W, "blk.{l}.attn_norm.weight", "d", ALWAYS),
+    WEIGHT(LN2_B, "blk.{l}.attn_norm.bias", "d", ALWAYS),
+    END,
+};
+
+/* The norm before the experts is named after its place behind attention. */
+static const otimes_tensor_rule gpt_oss_norms[] = {
+    WEIGHT(LN1_W, "blk.{l}.attn_norm.weight", "d", ALWAYS),
+    WEIGHT(LN2_W, "blk.{l}.post_attention_norm.weight", "d", ALWAYS),
     END,
 };
 
@@ -87,6 +107,12 @@ static const otimes_tensor_rule pairs[] = {
 static const otimes_tensor_rule head_norms[] = {
     WEIGHT(Q_NORM_W, "blk.{l}.attn_q_norm.weight", "e", OPTIONAL),
     WEIGHT(K_NORM_W, "blk.{l}.attn_k_norm.weight", "e", OPTIONAL),
+    END,
+};
+
+static const otimes_tensor_rule own_head_norms[] = {
+    WEIGHT(Q_NORM_W, "blk.{l}.attn_q_norm.weight", "h e", OPTIONAL),
+    WEIGHT(K_NORM_W, "blk.{l}.attn_k_norm.weight", "k e", OPTIONAL),
     END,
 };
 
@@ -151,11 +177,20 @@ static const otimes_config_rule gemma_config[] = {
 
 #define IGNORED "rope_freqs.weight|rope_factors_long.weight|rope_factors_short.weight"
 
-const otimes_naming otimes_gguf_plain = {"", IGNORED, config, {common, plain, mlp, head_norms}};
-const otimes_naming otimes_gguf_pairs = {"", IGNORED, config, {common, pairs, mlp, head_norms}};
-const otimes_naming otimes_gguf_wide = {"", IGNORED, config, {common, plain, mlp, wide_norms}};
-const otimes_naming otimes_gguf_cohere = {"", IGNORED, cohere_config, {common, plain, mlp}};
-const otimes_naming otimes_gguf_gemma = {
-    "", IGNORED, gemma_config, {common, plain, mlp, head_norms}};
-const otimes_naming otimes_gguf_granite = {"", IGNORED, granite_config, {common, pairs, mlp}};
-const otimes_naming otimes_gguf_phi3 = {"", IGNORED, config, {common, plain, gate_up}};
+#define NAMING(config, ...)     \
+    {                           \
+        "", IGNORED, config,    \
+        {                       \
+            common, __VA_ARGS__ \
+        }                       \
+    }
+
+const otimes_naming otimes_gguf_plain = NAMING(config, norms, plain, mlp, head_norms);
+const otimes_naming otimes_gguf_pairs = NAMING(config, norms, pairs, mlp, head_norms);
+const otimes_naming otimes_gguf_wide = NAMING(config, norms, plain, mlp, wide_norms);
+const otimes_naming otimes_gguf_cohere = NAMING(cohere_config, norms, plain, mlp, own_head_norms);
+const otimes_naming otimes_gguf_falcon = NAMING(config, falcon_norms, plain, mlp);
+const otimes_naming otimes_gguf_gemma = NAMING(gemma_config, norms, plain, mlp, head_norms);
+const otimes_naming otimes_gguf_gpt_oss = NAMING(config, gpt_oss_norms, plain, mlp);
+const otimes_naming otimes_gguf_granite = NAMING(granite_config, norms, pairs, mlp);
+const otimes_naming otimes_gguf_phi3 = NAMING(config, norms, plain, gate_up);

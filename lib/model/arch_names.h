@@ -72,7 +72,8 @@ extern const otimes_config_rule otimes_config_transformer_lens[];
 extern const otimes_naming otimes_gguf_plain;
 extern const otimes_naming otimes_gguf_pairs; /* queries and keys in adjacent rotary pairs */
 extern const otimes_naming otimes_gguf_wide;  /* norms of queries and keys over all heads */
-extern const otimes_naming otimes_gguf_cohere, otimes_gguf_gemma, otimes_gguf_granite;
+extern const otimes_naming otimes_gguf_cohere, otimes_gguf_falcon, otimes_gguf_gemma;
+extern const otimes_naming otimes_gguf_gpt_oss, otimes_gguf_granite;
 extern const otimes_naming otimes_gguf_phi3;
 
 /* A table's lines. */

@@ -398,11 +398,10 @@ static int bind_entry(otimes_model *model, int64_t index, problems *list, otimes
 }
 
 /* The same tensor as another weight, with that one's own scale. */
-static void bind_as(otimes_model *model, otimes_slot slot, int64_t layer,
-                    const otimes_binding *other)
+static void bind_as(otimes_model *model, otimes_slot slot, otimes_slot other, int64_t layer)
 {
     otimes_binding *binding = &model->bindings[binding_index(model, slot, layer, 0)];
-    *binding = *other;
+    *binding = *otimes_model_binding(model, other, layer);
     binding->slot = slot;
     binding->scale = (float)scale_of(model, slot);
 }
@@ -414,18 +413,20 @@ static void tie(otimes_model *model)
     const otimes_binding *embed = otimes_model_binding(model, OTIMES_SLOT_W_E, -1);
     const otimes_binding *unembed = otimes_model_binding(model, OTIMES_SLOT_W_U, -1);
     if (model->info.tied && embed->entry) {
-        bind_as(model, OTIMES_SLOT_W_U, -1, embed);
+        bind_as(model, OTIMES_SLOT_W_U, OTIMES_SLOT_W_E, -1);
     } else if (model->info.tied && unembed->entry) {
-        bind_as(model, OTIMES_SLOT_W_E, -1, unembed);
+        bind_as(model, OTIMES_SLOT_W_E, OTIMES_SLOT_W_U, -1);
     }
     for (int64_t layer = 0; model->info.parallel && layer < model->info.n_layers; layer++) {
-        if (otimes_model_binding(model, OTIMES_SLOT_LN2_W, layer)->entry) {
-            continue;
+        const bool first = otimes_model_binding(model, OTIMES_SLOT_LN1_W, layer)->entry;
+        const bool second = otimes_model_binding(model, OTIMES_SLOT_LN2_W, layer)->entry;
+        if (first && !second) {
+            bind_as(model, OTIMES_SLOT_LN2_W, OTIMES_SLOT_LN1_W, layer);
+            bind_as(model, OTIMES_SLOT_LN2_B, OTIMES_SLOT_LN1_B, layer);
+        } else if (second && !first) {
+            bind_as(model, OTIMES_SLOT_LN1_W, OTIMES_SLOT_LN2_W, layer);
+            bind_as(model, OTIMES_SLOT_LN1_B, OTIMES_SLOT_LN2_B, layer);
         }
-        bind_as(model, OTIMES_SLOT_LN2_W, layer,
-                otimes_model_binding(model, OTIMES_SLOT_LN1_W, layer));
-        bind_as(model, OTIMES_SLOT_LN2_B, layer,
-                otimes_model_binding(model, OTIMES_SLOT_LN1_B, layer));
     }
 }
 

@@ -220,9 +220,9 @@ static void take_row(otimes_model *model, const json_t *config)
     const otimes_arch *arch = model->arch;
     otimes_model_info *info = &model->info;
     info->norm = arch->norm;
-    info->positions = otimes_config_flag(config, arch->alibi.names, arch->alibi.fallback)
-                          ? OTIMES_POSITIONS_ALIBI
-                          : arch->positions;
+    const bool alibi = arch->alibi.fallback && !otimes_bind_has(model, OTIMES_SLOT_W_POS);
+    info->positions = otimes_config_flag(config, arch->alibi.names, alibi) ? OTIMES_POSITIONS_ALIBI
+                                                                           : arch->positions;
     info->mlp = arch->mlp;
     info->parallel = otimes_config_flag(config, arch->parallel.names, arch->parallel.fallback);
     info->eps = model->numbers[OTIMES_NUMBER_EPS];
