@@ -36,7 +36,7 @@ for command in $(commands); do
     run "$command" "$model" --quiet=1
     expect_error 2 "--quiet: expected no argument, got '1'"
     run "$command" "$model" --format csv
-    expect_error 2 "--format: expected hdf5, tsv or null, got 'csv'"
+    expect_error 2 "--format: expected hdf5, tsv, null or safetensors, got 'csv'"
     run "$command" "$model" --format hdf5
     expect_error 2 '--format: hdf5 expects a file'
     run "$command" "$model" --format null -o "$work/x.h5"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from canonical import Array, Config, Model, Tensors, is_norm
-from forward import frequencies, log_softmax, logits, rotate, unembed
+from forward import frequencies, log_softmax, logits, normalise, rotate, unembed
 
 __all__ = ["frequencies", "log_softmax", "logits", "rotate"]  # what tests take from here as well
 
@@ -129,8 +129,11 @@ def bigram(model: Model) -> Array:
 
 
 def exact_logits(model: Model, position: int = -1) -> Array:
-    """Logits of the model without layers: LN_f(W_E[t] (+ W_pos[position])) W_U + b_U."""
+    """Logits of the model without layers: LN_f(W_E[t] (+ W_pos[position])) W_U + b_U; a norm that
+    follows the embedding is part of it."""
     x = model["embed.W_E"]
+    if "embed.ln.w" in model.tensors:
+        x = normalise(model, "embed.ln", x)
     if position >= 0:
         x = x + model["pos_embed.W_pos"][position]
     return unembed(model, x)

@@ -485,7 +485,7 @@ def test_info(run: Run, name: str) -> None:
     model = load(GOLDEN / name)
     data = run("info", GOLDEN / name)
     counted = dict(zip(data["part"].values, data["parameters"].values, strict=True))
-    assert counted == expected_parameters(model, files)
+    assert counted == expected_parameters(model, files), name
     assert list(data["tensor"].values) == sorted(files)
     texts = [re.sub(r"[^0-9]+", " ", s).split() for s in data["tensor_shape"].values]
     assert texts == [[str(n) for n in files[k].shape] for k in sorted(files)]
@@ -502,25 +502,31 @@ BUFFER = re.compile(
 )
 
 
+PARTS = (  # by names of tensors in files, the first that matches
+    ("norms", r"norm|\bln|ln_|_ln\b"),
+    ("embedding", r"(wte|embed_tokens|word_embeddings|embed_in|tok_embeddings)\.weight$|W_E$"),
+    ("positions", r"(wpe|embed_positions)\.weight$|W_pos$"),
+    ("unembedding", r"(^|\.)(lm_head|embed_out|output|unembed)\."),
+    ("attention", r"attn|attention"),
+    ("mlp", r""),
+)
+
+
 def expected_parameters(model: Model, files: dict[str, np.ndarray]) -> dict[str, int]:
-    """A tied unembedding counts 0; buffers are no parameters."""
-    parts = dict.fromkeys(("embedding", "positions", "attention", "mlp", "norms", "unembedding"), 0)
-    tied = not any(k.endswith(("lm_head.weight", "unembed.W_U")) for k in files)
-    for key, value in model.tensors.items():
-        part = (
-            "norms"
-            if is_norm(key)
-            else "embedding"
-            if key == "embed.W_E"
-            else "positions"
-            if key == "pos_embed.W_pos"
-            else "attention"
-            if ".attn." in key
-            else "mlp"
-            if ".mlp." in key
-            else "unembedding"
-        )
-        parts[part] += 0 if key == "unembed.W_U" and tied else value.size
+    """Every weight of the files once: a tied unembedding counts 0, and so do buffers and OPT's two
+    rows before the first position."""
+    parts = dict.fromkeys((part for part, _ in PARTS), 0)
+    embed, unembed = model["embed.W_E"], model["unembed.W_U"]
+    tied = embed.shape[0] == unembed.shape[1] and (
+        np.linalg.matrix_rank(np.stack([embed.ravel(), unembed.T.ravel()])) == 1
+    )
+    for key, value in files.items():
+        part = next(part for part, pattern in PARTS if re.search(pattern, key))
+        if BUFFER.search(key) or (part == "unembedding" and tied and value.ndim == 2):
+            continue
+        parts[part] += model["pos_embed.W_pos"].size if part == "positions" else value.size
+    if tied and not parts["embedding"]:
+        parts["embedding"] = embed.size
     return parts
 
 
