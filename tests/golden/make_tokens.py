@@ -3,8 +3,9 @@
 they must make of the shared strings.
 
 Run in an environment with tokenizers and sentencepiece: ``python tests/golden/make_tokens.py``.
-Ids, offsets and decoded text are those of Hugging Face tokenizers for a tokenizer.json and of
-sentencepiece for a .model. Running it again gives the same bytes.
+Ids, offsets and decoded text are those of Hugging Face tokenizers for a tokenizer.json, of
+sentencepiece for a .model, and of from_llama2c below for a vocabulary of llama2.c. Running it again
+gives the same bytes.
 
 strings.bin: varint number of strings; each a varint length and its bytes (not all are UTF-8).
 
@@ -22,6 +23,7 @@ import argparse
 import json
 import os
 import shutil
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -192,6 +194,51 @@ def from_sentencepiece(
     return out, [model.bos_id()], 0
 
 
+class Llama2c:
+    """A vocabulary file of llama2.c: the length of the longest piece, then score, length and bytes
+    of each piece, little-endian."""
+
+    def __init__(self, path: Path) -> None:
+        raw = path.read_bytes()
+        at = 4
+        self.pieces: list[bytes] = []
+        self.scores: list[float] = []
+        while at < len(raw):
+            score, length = struct.unpack_from("<fi", raw, at)
+            self.scores.append(score)
+            self.pieces.append(raw[at + 8 : at + 8 + length])
+            at += 8 + length
+        self.ids: dict[bytes, int] = {}
+        for index, piece in enumerate(self.pieces):
+            self.ids.setdefault(piece, index)
+
+    def encode(self, text: str) -> list[int]:
+        """BOS; a blank in front; characters, or their bytes + 3; the best pair first."""
+        ids = [self.ids[b" "]] if text else []
+        for c in text:
+            raw = c.encode()
+            ids += [self.ids[raw]] if raw in self.ids else [b + 3 for b in raw]
+        while True:
+            best, where = float("-inf"), -1
+            for i in range(len(ids) - 1):
+                index = self.ids.get(self.pieces[ids[i]] + self.pieces[ids[i + 1]])
+                if index is not None and self.scores[index] > best:
+                    best, where, merged = self.scores[index], i, index
+            if where < 0:
+                return [1, *ids]
+            ids[where : where + 2] = [merged]
+
+
+def from_llama2c(model: Llama2c, texts: list[Text]) -> tuple[list[Expected], list[int], int]:
+    """Ids as llama2.c has them; it knows no ranges (written as empty) and its decoder undoes what
+    its encoder does."""
+    out = []
+    for text in texts:
+        ids = model.encode(text.text)
+        out.append(Expected(ids, [(0, 0)] * len(ids), None, text.text))
+    return out, [1], 0
+
+
 def make(kind: str, made: Made, folder: Path, texts: list[Text]) -> None:
     folder.mkdir()
     if isinstance(made, bytes):
@@ -248,6 +295,13 @@ def main() -> None:
         report(folder)
         if kind == "gpt2":
             write_files(folder / "tokenizer.json", arguments.output / "gpt2_files")
+    if not arguments.kinds or "tok512" in arguments.kinds:
+        model = Llama2c(arguments.weights / "stories260K" / "tok512.bin")
+        folder = arguments.output / "tok512"
+        folder.mkdir(exist_ok=True)
+        expected, front, behind = from_llama2c(model, texts)
+        write(folder / "expected.bin", texts, expected, front, behind, len(model.pieces))
+        report(folder)
     for kind, where in TRAINED.items():
         if arguments.kinds and kind not in arguments.kinds:
             continue
