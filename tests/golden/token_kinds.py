@@ -231,7 +231,6 @@ def splits(text: Text) -> Made:
             split("[aeiou]", "Contiguous"),
             split(r"\d+", "MergedWithNext", True),
             {"type": "Punctuation", "behavior": "MergedWithPrevious"},
-            {"type": "UnicodeScripts"},
             byte_level(prefix=True, regex=False),
         ),
         True,
@@ -241,6 +240,8 @@ def splits(text: Text) -> Made:
 
 
 def roberta(text: Text) -> Made:
+    """tokenizers trims ranges (trim_offsets) when they count characters already: by the blanks of a
+    token it moves an end by as many characters of the text, whatever stands there."""
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     out = simple_byte_level(
         text,
