@@ -186,7 +186,7 @@ int output_open(output *out, const char *command, const common_options *options,
 static int put_sha256(output *out, otimes_err *err)
 {
     char *text = NULL;
-    if (out->format != FORMAT_HDF5) {
+    if (out->format != FORMAT_HDF5 || !out->model) {
         return 0;
     }
     int rc = otimes_model_sha256(out->model, &text, err);

@@ -26,6 +26,7 @@ import shutil
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
@@ -208,23 +209,43 @@ def from_tokenizers(tok: Tokenizer, texts: list[Text]) -> tuple[list[Expected], 
 def from_sentencepiece(
     model: sentencepiece.SentencePieceProcessor, texts: list[Text]
 ) -> tuple[list[Expected], list[int], int]:
-    """BOS in front, as the models that come with a .model are trained. sentencepiece gives the last
-    byte of a character its range and the others none; here each has it, as in tokenizers."""
+    """BOS in front, as the models that come with a .model are trained."""
     out = []
     for text in texts:
         pieces = model.encode(text.text, out_type="proto").pieces
-        ranges = [(p.begin, p.end) for p in pieces]
-        for i in reversed(range(len(pieces) - 1)):
-            both = model.is_byte(pieces[i].id) and model.is_byte(pieces[i + 1].id)
-            if both and ranges[i][0] == ranges[i][1] == ranges[i + 1][0]:
-                ranges[i] = ranges[i + 1]
-        at = {}  # characters by where they begin in the bytes of the text
-        for index, c in enumerate([*text.text, ""]):
-            at[len(text.text[:index].encode())] = index
+        spans = [(0, 0), *whole_characters(model, text.text, pieces)]
         ids = [model.bos_id(), *(p.id for p in pieces)]
-        spans = [(0, 0), *((at[begin], at[end]) for begin, end in ranges)]
         out.append(Expected(ids, spans, None, model.decode(ids)))
     return out, [model.bos_id()], 0
+
+
+def whole_characters(
+    model: sentencepiece.SentencePieceProcessor, text: str, pieces: Any
+) -> list[tuple[int, int]]:
+    """Ranges of pieces in characters. Where a character of the text is several pieces, bytes or
+    what it is normalized to, sentencepiece gives all of it to the last of them; here each has its
+    whole range, as in tokenizers."""
+    normal, origin = model.normalize(text, with_offsets=True)
+    out: list[tuple[int, int]] = []
+    at, left = 0, 0
+    for piece in pieces:
+        if left:  # a further byte of a character
+            left -= 1
+            out.append(out[-1])
+            continue
+        size = len(piece.piece)
+        if model.is_byte(piece.id):
+            size, left = 1, len(normal[at].encode()) - 1
+        begin, last = origin[at], origin[at + size - 1]
+        at += size
+        # The blank that is put in front of a text stands for nothing but what was dropped there.
+        out.append((begin, origin[1] if at == 1 else next(o for o in origin[at:] if o > last)))
+    assert at == len(normal) and not left
+    ends = {len(text[:i].encode()): i for i in range(len(text) + 1)}
+    for piece, (begin, end) in zip(pieces, out, strict=True):
+        assert model.is_byte(piece.id) or ends[piece.begin] == begin
+        assert ends[piece.end] in (begin, end) or ends[piece.end] < end
+    return out
 
 
 class Llama2c:
