@@ -125,7 +125,9 @@ const char *otimes_charsmap_find(const otimes_charsmap *map, const char *text, i
         }
         if (unit >> 8 & 1) {
             const uint32_t value = map->unit[node] & 0x7fffffffu;
-            if (value <= (uint64_t)map->pool_length) {
+            /* Only whole characters, of the text and of the pool, whatever the trie says. */
+            if (value <= (uint64_t)map->pool_length && !otimes_utf8_continues(map->pool[value]) &&
+                (i + 1 == length || !otimes_utf8_continues(text[i + 1]))) {
                 found = map->pool + value;
                 *used = i + 1;
             }

@@ -163,7 +163,7 @@ static void metaspace(decoding *d, const otimes_step *step)
     for (int64_t i = 0; i < d->in.count; i++) {
         const char *text = text_at(&d->in, i, &length);
         for (int64_t at = 0, one; at < length; at += one) {
-            one = otimes_utf8_length(text[at]);
+            one = otimes_utf8_size(text[at]);
             if (one != size || memcmp(text + at, step->text.data, (size_t)size) != 0) {
                 put(d, text + at, one);
             } else if (i > 0 || step->prepend == OTIMES_PREPEND_NEVER) {
@@ -198,7 +198,7 @@ static void replace_text(decoding *d, const otimes_step *step, const char *text,
             put(d, step->content.data, step->content.length);
             done = last = end;
         }
-        from = end > begin ? end : end + (end < length ? otimes_utf8_length(text[end]) : 1);
+        from = end > begin ? end : end + (end < length ? otimes_utf8_size(text[end]) : 1);
     }
     put(d, text + done, length - done);
 }

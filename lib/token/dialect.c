@@ -193,7 +193,7 @@ static int plain_escape(reader *in, otimes_text *out)
 {
     const char *start = in->at - 1;
     const char letter = *in->at;
-    in->at += otimes_utf8_length(letter);
+    in->at += otimes_utf8_size(letter);
     switch (letter) {
     case 's':
         return otimes_text_add(out, in->err, "\\p{White_Space}");
@@ -333,7 +333,7 @@ static int read_class(reader *in, class_parts *parts)
         } else if (in->end - in->at >= 2 && in->at[0] == '&' && in->at[1] == '&') {
             rc = intersection(in, parts);
         } else {
-            const int length = otimes_utf8_length(*in->at);
+            const int length = otimes_utf8_size(*in->at);
             rc = otimes_text_add(&parts->flat, in->err, "%s%.*s", *in->at == ']' ? "\\" : "",
                                  length, in->at);
             in->at += length;
@@ -460,7 +460,7 @@ static int translate(reader *in, otimes_text *out)
             }
             parts_free(&parts);
         } else {
-            const int length = otimes_utf8_length(*in->at);
+            const int length = otimes_utf8_size(*in->at);
             rc = add(in, out, in->at, length);
             in->at += length;
             if (in->at[-length] == ')' && groups > 0) {

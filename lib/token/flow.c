@@ -106,7 +106,7 @@ static void pass(otimes_rewrite *rewrite)
 {
     const otimes_flow *source = rewrite->source;
     if (rewrite->at < source->length) {
-        rewrite->at += otimes_utf8_length(source->text[rewrite->at]);
+        rewrite->at += otimes_utf8_size(source->text[rewrite->at]);
     }
 }
 
@@ -150,7 +150,7 @@ void otimes_rewrite_keep(otimes_rewrite *rewrite, int64_t end)
         memcpy(origin, source->origin + begin, (size_t)length * sizeof *origin);
     } else {
         for (int64_t i = begin; i < end;) {
-            const int64_t step = otimes_utf8_length(source->text[i]);
+            const int64_t step = otimes_utf8_size(source->text[i]);
             const otimes_span span = {(int32_t)(source->base + i),
                                       (int32_t)(source->base + i + step)};
             for (const int64_t stop = i + step; i < stop && i < end; i++) {

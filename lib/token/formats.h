@@ -47,11 +47,11 @@ int otimes_merge_read(otimes_tokenizer *tokenizer, const char *where, const char
 int otimes_merge_line(otimes_tokenizer *tokenizer, const char *where, const char *line,
                       int64_t length, int64_t rank, otimes_err *err);
 
-/* Merges by score, as SentencePiece, llama2.c and llama.cpp merge: any two pieces may whose joint
- * is a piece, the highest score first. score is [pieces.count]. Characters that stand in pieces but
- * are none get ids behind info.vocab_size, which it sets. `merges` says whether a piece takes part. */
+/* Merges by score: any two neighbours whose joint is a piece, the highest score first. score and
+ * merges are [pieces.count], merges says which pieces take part. With `characters`, those that stand
+ * in pieces but are none get ids behind info.vocab_size, which it sets, and merge too. */
 int otimes_merges_from_scores(otimes_tokenizer *tokenizer, const float *score, const bool *merges,
-                              otimes_err *err);
+                              bool characters, otimes_err *err);
 
 /* GPT-2's pattern. */
 int otimes_gpt2_split(otimes_tokenizer *tokenizer, otimes_err *err);

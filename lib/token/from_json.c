@@ -125,7 +125,7 @@ static int read_affix(otimes_tokenizer *t, const json_t *model, const char *key,
                       const char *fallback, otimes_string *string, otimes_err *err)
 {
     const char *text = fallback;
-    const int rc = otimes_json_text(model, key, &text, t->path, err);
+    const int rc = otimes_member_text(model, key, &text, t->path, err);
     return rc == OTIMES_OK && text ? otimes_string_set(t, string, text, (int64_t)strlen(text), err)
                                    : rc;
 }
@@ -133,7 +133,7 @@ static int read_affix(otimes_tokenizer *t, const json_t *model, const char *key,
 static int read_unknown(otimes_tokenizer *t, const json_t *model, otimes_err *err)
 {
     const char *text = NULL;
-    const int rc = otimes_json_text(model, "unk_token", &text, t->path, err);
+    const int rc = otimes_member_text(model, "unk_token", &text, t->path, err);
     if (rc != OTIMES_OK || !text) {
         return rc;
     }
@@ -152,13 +152,13 @@ static int read_bpe(otimes_tokenizer *t, const json_t *model, otimes_err *err)
         rc = read_affix(t, model, "end_of_word_suffix", NULL, &speller->suffix, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_json_bool(model, "ignore_merges", &speller->ignore_merges, t->path, err);
+        rc = otimes_member_bool(model, "ignore_merges", &speller->ignore_merges, t->path, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_json_bool(model, "byte_fallback", &speller->byte_fallback, t->path, err);
+        rc = otimes_member_bool(model, "byte_fallback", &speller->byte_fallback, t->path, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_json_bool(model, "fuse_unk", &speller->fuse_unknown, t->path, err);
+        rc = otimes_member_bool(model, "fuse_unk", &speller->fuse_unknown, t->path, err);
     }
     if (rc == OTIMES_OK) {
         rc = read_unknown(t, model, err);
@@ -178,10 +178,10 @@ static int read_unigram(otimes_tokenizer *t, const json_t *model, otimes_err *er
     const int64_t count = (int64_t)json_array_size(vocab);
     int rc = OTIMES_NEW(&speller->score, count, err);
     if (rc == OTIMES_OK) {
-        rc = otimes_json_i64(model, "unk_id", &unknown, t->path, err);
+        rc = otimes_member_i64(model, "unk_id", &unknown, t->path, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_json_bool(model, "byte_fallback", &speller->byte_fallback, t->path, err);
+        rc = otimes_member_bool(model, "byte_fallback", &speller->byte_fallback, t->path, err);
     }
     if (rc == OTIMES_OK && (unknown < -1 || unknown >= count)) {
         rc = otimes_fail(err, OTIMES_ERR_FORMAT, "%s: model.unk_id: expected 0 to %lld, got %lld",
@@ -222,7 +222,8 @@ static int read_words(otimes_tokenizer *t, const json_t *model, bool wordpiece, 
         rc = read_affix(t, model, "continuing_subword_prefix", "##", &speller->prefix, err);
     }
     if (rc == OTIMES_OK && wordpiece) {
-        rc = otimes_json_i64(model, "max_input_chars_per_word", &speller->word_most, t->path, err);
+        rc =
+            otimes_member_i64(model, "max_input_chars_per_word", &speller->word_most, t->path, err);
     }
     return rc == OTIMES_OK ? read_unknown(t, model, err) : rc;
 }
@@ -230,7 +231,7 @@ static int read_words(otimes_tokenizer *t, const json_t *model, bool wordpiece, 
 static int read_model(otimes_tokenizer *t, const json_t *model, otimes_err *err)
 {
     const char *type = NULL;
-    const int rc = otimes_json_text(model, "type", &type, t->path, err);
+    const int rc = otimes_member_text(model, "type", &type, t->path, err);
     if (rc != OTIMES_OK) {
         return rc;
     }
@@ -279,7 +280,7 @@ static int read_added(otimes_tokenizer *t, const json_t *entry, size_t index, ot
     int rc = OTIMES_OK;
     token.id = (int32_t)json_integer_value(id);
     for (size_t i = 0; rc == OTIMES_OK && i < sizeof flags / sizeof flags[0]; i++) {
-        rc = otimes_json_bool(entry, flags[i].key, flags[i].value, t->path, err);
+        rc = otimes_member_bool(entry, flags[i].key, flags[i].value, t->path, err);
     }
     return rc == OTIMES_OK ? otimes_added_add(t, json_string_value(content),
                                               (int64_t)json_string_length(content), token, err)

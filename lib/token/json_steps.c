@@ -8,8 +8,8 @@
 
 /* ---- members ---- */
 
-int otimes_json_bool(const json_t *json, const char *key, bool *value, const char *where,
-                     otimes_err *err)
+int otimes_member_bool(const json_t *json, const char *key, bool *value, const char *where,
+                       otimes_err *err)
 {
     const json_t *member = json_object_get(json, key);
     if (!member || json_is_null(member)) {
@@ -22,8 +22,8 @@ int otimes_json_bool(const json_t *json, const char *key, bool *value, const cha
     return OTIMES_OK;
 }
 
-int otimes_json_i64(const json_t *json, const char *key, int64_t *value, const char *where,
-                    otimes_err *err)
+int otimes_member_i64(const json_t *json, const char *key, int64_t *value, const char *where,
+                      otimes_err *err)
 {
     const json_t *member = json_object_get(json, key);
     if (!member || json_is_null(member)) {
@@ -36,8 +36,8 @@ int otimes_json_i64(const json_t *json, const char *key, int64_t *value, const c
     return OTIMES_OK;
 }
 
-int otimes_json_text(const json_t *json, const char *key, const char **value, const char *where,
-                     otimes_err *err)
+int otimes_member_text(const json_t *json, const char *key, const char **value, const char *where,
+                       otimes_err *err)
 {
     const json_t *member = json_object_get(json, key);
     if (!member || json_is_null(member)) {
@@ -64,7 +64,7 @@ enum { DEEPEST = 32 };
 static bool get_bool(reader *r, const json_t *json, const char *key, bool fallback)
 {
     if (r->rc == OTIMES_OK) {
-        r->rc = otimes_json_bool(json, key, &fallback, r->section, r->err);
+        r->rc = otimes_member_bool(json, key, &fallback, r->section, r->err);
     }
     return fallback;
 }
@@ -72,7 +72,7 @@ static bool get_bool(reader *r, const json_t *json, const char *key, bool fallba
 static int64_t get_i64(reader *r, const json_t *json, const char *key, int64_t fallback)
 {
     if (r->rc == OTIMES_OK) {
-        r->rc = otimes_json_i64(json, key, &fallback, r->section, r->err);
+        r->rc = otimes_member_i64(json, key, &fallback, r->section, r->err);
     }
     return fallback;
 }
@@ -80,7 +80,7 @@ static int64_t get_i64(reader *r, const json_t *json, const char *key, int64_t f
 static const char *get_text(reader *r, const json_t *json, const char *key, const char *fallback)
 {
     if (r->rc == OTIMES_OK) {
-        r->rc = otimes_json_text(json, key, &fallback, r->section, r->err);
+        r->rc = otimes_member_text(json, key, &fallback, r->section, r->err);
     }
     if (r->rc == OTIMES_OK && !fallback) {
         r->rc = otimes_fail(r->err, OTIMES_ERR_FORMAT, "%s: %s: missing", r->section, key);
@@ -285,7 +285,7 @@ static void read_metaspace(reader *r, otimes_step *step, const json_t *json)
     step->prepend = read_prepend(r, json);
     step->behaviour = OTIMES_MERGED_WITH_NEXT;
     step->cut = get_bool(r, json, "split", true);
-    if (r->rc == OTIMES_OK && (mark[0] == '\0' || mark[otimes_utf8_length(mark[0])] != '\0')) {
+    if (r->rc == OTIMES_OK && (mark[0] == '\0' || mark[otimes_utf8_size(mark[0])] != '\0')) {
         r->rc = otimes_fail(r->err, OTIMES_ERR_FORMAT, "%s: replacement: expected one character",
                             r->section);
     }

@@ -15,11 +15,11 @@ int otimes_json_decoder(otimes_tokenizer *tokenizer, const json_t *json, otimes_
 int otimes_json_post(otimes_tokenizer *tokenizer, const json_t *json, otimes_err *err);
 
 /* Members of an object with type checks: absent or null leaves *value. `where` is the section. */
-int otimes_json_bool(const json_t *json, const char *key, bool *value, const char *where,
-                     otimes_err *err);
-int otimes_json_i64(const json_t *json, const char *key, int64_t *value, const char *where,
-                    otimes_err *err);
-int otimes_json_text(const json_t *json, const char *key, const char **value, const char *where,
-                     otimes_err *err);
+int otimes_member_bool(const json_t *json, const char *key, bool *value, const char *where,
+                       otimes_err *err);
+int otimes_member_i64(const json_t *json, const char *key, int64_t *value, const char *where,
+                      otimes_err *err);
+int otimes_member_text(const json_t *json, const char *key, const char **value, const char *where,
+                       otimes_err *err);
 
 #endif

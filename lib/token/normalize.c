@@ -62,9 +62,8 @@ static void replace(const otimes_step *step, otimes_scratch *scratch, otimes_rew
             otimes_rewrite_insert(rewrite, step->content.data, step->content.length);
             last = end;
         }
-        from = end > begin
-                   ? end
-                   : end + (end < source->length ? otimes_utf8_length(source->text[end]) : 1);
+        from = end > begin ? end
+                           : end + (end < source->length ? otimes_utf8_size(source->text[end]) : 1);
     }
     if (*changed) {
         otimes_rewrite_keep(rewrite, source->length);
@@ -181,7 +180,7 @@ static void map_grapheme(const otimes_charsmap *map, otimes_rewrite *rewrite, in
     }
     while (rewrite->rc == OTIMES_OK && rewrite->at < end) {
         const char *text = source->text + rewrite->at;
-        const int length = otimes_utf8_length(text[0]);
+        const int length = otimes_utf8_size(text[0]);
         const char *found = otimes_charsmap_find(map, text, length, 0, &used);
         if (found) {
             substitute(rewrite, found, length);
@@ -245,54 +244,104 @@ static void bert_clean(const otimes_step *step, otimes_rewrite *rewrite)
     }
 }
 
+/* As SentencePiece has it, a token stands for what lies from the beginning of its source to that of
+ * the next: blanks that were dropped go to the token before them. */
+typedef struct sentence {
+    const otimes_step *step;
+    otimes_rewrite *rewrite;
+    otimes_string blank;
+    int64_t last; /* in the draft, where the last character begins */
+    int64_t kept; /* the draft without blanks at its end */
+    bool begun;
+    bool fresh;       /* what comes next is of another source than what was put last */
+    bool after_blank; /* a blank would be one too many */
+} sentence;
+
+/* What was put last stands for the source up to `begin`. */
+static void close_last(sentence *sen, int32_t begin)
+{
+    otimes_draft *draft = sen->rewrite->draft;
+    for (int64_t i = sen->last; i < draft->length; i++) {
+        draft->origin[i].end = begin;
+    }
+    sen->last = draft->length;
+}
+
+static void put_character(sentence *sen, const char *text, int64_t length, int32_t begin)
+{
+    const bool blank =
+        length == sen->blank.length && memcmp(text, sen->blank.data, (size_t)length) == 0;
+    if (sen->fresh) {
+        close_last(sen, begin);
+        sen->fresh = false;
+    }
+    otimes_rewrite_place(sen->rewrite, text, length, (otimes_span){begin, begin});
+    sen->kept = blank ? sen->kept : sen->rewrite->draft->length;
+}
+
+/* The blank in front stands before the first run that is anything but a blank to be dropped. */
+static void put_prefix(sentence *sen, const char *text, int64_t length, int32_t begin)
+{
+    const bool dropped = sen->step->trim_blanks && length == 1 && text[0] == ' ';
+    if (!sen->begun && !dropped) {
+        sen->begun = true;
+        if (sen->step->prepend != OTIMES_PREPEND_NEVER && !sen->step->suffix) {
+            put_character(sen, sen->blank.data, sen->blank.length, begin);
+            sen->fresh = true;
+        }
+    }
+}
+
+static void put_run(sentence *sen, const char *text, int64_t length, int32_t begin)
+{
+    sen->fresh = true;
+    put_prefix(sen, text, length, begin);
+    for (int64_t i = 0, one; i < length; i += one) {
+        const bool is_blank = text[i] == ' ';
+        one = otimes_utf8_size(text[i]);
+        if (is_blank && sen->after_blank) {
+            continue;
+        }
+        sen->after_blank = sen->step->trim_blanks && is_blank;
+        put_character(sen, is_blank ? sen->blank.data : text + i,
+                      is_blank ? sen->blank.length : one, begin);
+    }
+}
+
 /* All that SentencePiece does to a text: its map by longest beginnings, runs of blanks to one, a
  * blank in front, U+2581 for blanks. */
 static void sentencepiece(const otimes_step *step, otimes_rewrite *rewrite)
 {
-    static const char mark[] = "\xe2\x96\x81";
+    char mark[] = "\xe2\x96\x81", space[] = " ";
     const otimes_flow *source = rewrite->source;
-    const char *blank = step->escape_blanks ? mark : " ";
-    const int64_t blank_length = (int64_t)strlen(blank);
     otimes_draft *draft = rewrite->draft;
-    bool after_blank = step->trim_blanks, any = false;
-    int64_t kept = draft->length; /* without the blanks at the end */
+    sentence sen = {.step = step, .rewrite = rewrite, .after_blank = step->trim_blanks};
+    sen.blank = step->escape_blanks ? (otimes_string){mark, 3} : (otimes_string){space, 1};
     while (rewrite->rc == OTIMES_OK && rewrite->at < source->length) {
-        const char *text = source->text + rewrite->at;
+        const char *text = source->text + rewrite->at, *put = NULL;
         const int64_t rest = source->length - rewrite->at;
-        const char *put = NULL;
-        int64_t used = otimes_utf8_length(text[0]), length;
         int32_t id;
-        length = step->frozen ? otimes_trie_longest(step->frozen, text, rest, &id) : 0;
-        if (length > 0) {
-            used = length;
-        } else if (step->charsmap) {
-            put = otimes_charsmap_find(step->charsmap, text, rest, 1, &used);
+        int64_t used = step->frozen ? otimes_trie_longest(step->frozen, text, rest, &id) : 0;
+        if (used == 0) {
+            used = otimes_utf8_size(text[0]);
+            put =
+                step->charsmap ? otimes_charsmap_find(step->charsmap, text, rest, 1, &used) : NULL;
         }
-        length = put ? (int64_t)strlen(put) : used;
-        put = put ? put : text;
-        const otimes_span span = otimes_flow_span(source, rewrite->at, rewrite->at + used);
-        for (int64_t i = 0; i < length; i++) {
-            const bool is_blank = put[i] == ' ';
-            if (is_blank && after_blank) {
-                continue;
-            }
-            after_blank = step->trim_blanks && is_blank;
-            if (!any && step->prepend != OTIMES_PREPEND_NEVER && !step->suffix) {
-                otimes_rewrite_place(rewrite, blank, blank_length,
-                                     (otimes_span){span.begin, span.begin});
-            }
-            any = true;
-            otimes_rewrite_place(rewrite, is_blank ? blank : put + i, is_blank ? blank_length : 1,
-                                 span);
-            kept = is_blank && step->trim_blanks ? kept : draft->length;
-        }
+        put_run(&sen, put ? put : text, put ? (int64_t)strlen(put) : used,
+                otimes_flow_span(source, rewrite->at, rewrite->at + used).begin);
         rewrite->at += used;
     }
-    if (any && step->trim_blanks) {
-        draft->length = kept;
+    if (rewrite->rc != OTIMES_OK || draft->length == 0) {
+        return;
     }
-    if (any && step->suffix && step->prepend != OTIMES_PREPEND_NEVER) {
-        otimes_rewrite_insert(rewrite, blank, blank_length);
+    int32_t end = otimes_flow_span(source, 0, source->length).end;
+    if (draft->length > sen.kept && step->trim_blanks) {
+        end = draft->origin[sen.kept].begin;
+    }
+    close_last(&sen, end);
+    draft->length = step->trim_blanks ? sen.kept : draft->length;
+    if (step->suffix && step->prepend != OTIMES_PREPEND_NEVER) {
+        otimes_rewrite_place(rewrite, sen.blank.data, sen.blank.length, (otimes_span){end, end});
     }
 }
 

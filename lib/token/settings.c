@@ -62,7 +62,8 @@ int otimes_token_settings_apply(otimes_tokenizer *t, const otimes_token_settings
     name_id(t, settings->eos, &t->info.eos);
     name_id(t, settings->unknown, &t->info.unknown);
     int rc = OTIMES_OK;
-    if (!t->post_decides && settings->adds_bos == 1 && t->info.bos >= 0) {
+    const bool adds_bos = settings->adds_bos < 0 ? t->bos_by_default : settings->adds_bos;
+    if (!t->post_decides && adds_bos && t->info.bos >= 0) {
         rc = otimes_ids_add(&t->before, t->info.bos, err);
     }
     if (rc == OTIMES_OK && !t->post_decides && settings->adds_eos == 1 && t->info.eos >= 0) {

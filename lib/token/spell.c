@@ -129,7 +129,7 @@ static int begin_word(const otimes_tokenizer *t, otimes_scratch *s, const char *
             rc = add_symbol(&s->spelt, id | OTIMES_ID_MOST, length, err);
             continue;
         }
-        length = speller->byte_level ? 1 : otimes_utf8_length(word[at]);
+        length = speller->byte_level ? 1 : otimes_utf8_size(word[at]);
         rc = unit_id(t, s, word, at, length, end, &id, err);
         if (rc != OTIMES_OK) {
             break;

@@ -120,7 +120,7 @@ static void cut_by_pattern(cutter *c, const char *text, int64_t length)
         }
         if (end == begin && begin == done && from == done && done > 0) {
             /* Nothing right behind a match is no match. */
-            from += from < length ? otimes_utf8_length(text[from]) : 1;
+            from += from < length ? otimes_utf8_size(text[from]) : 1;
             continue;
         }
         if (begin > done) {
@@ -128,7 +128,7 @@ static void cut_by_pattern(cutter *c, const char *text, int64_t length)
         }
         piece(c, begin, end, true);
         done = end;
-        from = end > begin ? end : end < length ? end + otimes_utf8_length(text[end]) : end + 1;
+        from = end > begin ? end : end < length ? end + otimes_utf8_size(text[end]) : end + 1;
     }
     if (done < length) {
         piece(c, done, length, false);

@@ -60,6 +60,7 @@ void otimes_tokenizer_close(otimes_tokenizer **tokenizer)
     otimes_free(t->speller.score);
     otimes_free(t->before.id);
     otimes_free(t->after.id);
+    otimes_free(t->hidden.id);
     otimes_free(t->special);
     otimes_free(t->label);
     otimes_text_free(&t->label_text);
@@ -174,6 +175,9 @@ static int mark_special(otimes_tokenizer *t, otimes_err *err)
     for (int64_t i = 0; rc == OTIMES_OK && i < t->added.count; i++) {
         const otimes_added_token *token = &t->added.token[i];
         t->special[token->id] = t->special[token->id] || token->special;
+    }
+    for (int64_t i = 0; rc == OTIMES_OK && i < t->hidden.count; i++) {
+        t->special[t->hidden.id[i]] = true;
     }
     return rc;
 }

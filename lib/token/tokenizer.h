@@ -142,6 +142,8 @@ struct otimes_tokenizer {
     otimes_added added;
     otimes_speller speller;
     otimes_ids before, after;       /* what is put at the ends */
+    otimes_ids hidden;              /* special, but not found in texts */
+    bool bos_by_default;            /* where neither the file nor its settings say */
     bool post_decides;              /* the file itself said what is put at the ends */
     bool trim_offsets, keep_prefix; /* tokens' ranges without blanks; but for an added one */
     bool joined;                    /* tokens without a decoder are joined without blanks */

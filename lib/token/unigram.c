@@ -8,10 +8,10 @@
 #include "token/run.h"
 #include "token/utf8.h"
 
-/* Sums in the precision that the source computes in. */
-static double sum(const otimes_speller *speller, double a, double b)
+/* A sum in the precision that the source computes in. */
+static double rounded(const otimes_speller *speller, double score)
 {
-    return speller->single ? (double)((float)a + (float)b) : a + b;
+    return speller->single ? (double)(float)score : score;
 }
 
 static void offer(otimes_best *place, double score, int64_t from, int32_t id)
@@ -34,7 +34,7 @@ static void forward(const otimes_tokenizer *t, otimes_scratch *s, const char *te
         const double here = best[at].score;
         bool single = false;
         int32_t node = OTIMES_TRIE_ROOT;
-        step = otimes_utf8_length(text[at]);
+        step = otimes_utf8_size(text[at]);
         for (int64_t i = at; speller->trie.slots > 0 && i < length; i++) {
             node = otimes_trie_step(&speller->trie, node, text[i]);
             if (node == OTIMES_TRIE_NONE) {
@@ -42,12 +42,12 @@ static void forward(const otimes_tokenizer *t, otimes_scratch *s, const char *te
             }
             const int32_t id = speller->trie.value[node];
             if (id != OTIMES_TRIE_NONE) {
-                offer(&best[i + 1], sum(speller, here, speller->score[id]), at, id);
+                offer(&best[i + 1], rounded(speller, here + speller->score[id]), at, id);
                 single = single || i + 1 - at == step;
             }
         }
         if (!single) {
-            offer(&best[at + step], sum(speller, here, speller->unknown_score), at,
+            offer(&best[at + step], rounded(speller, here + speller->unknown_score), at,
                   speller->unknown);
         }
     }
@@ -63,7 +63,9 @@ static int add_unknown(const otimes_tokenizer *t, otimes_scratch *s, const char 
     }
     int rc = OTIMES_OK;
     for (int64_t i = begin; bytes && rc == OTIMES_OK && i < end; i++) {
-        rc = otimes_scratch_add(s, speller->byte_id[(unsigned char)text[i]], begin, end, err);
+        const int32_t id = speller->byte_id[(unsigned char)text[i]];
+        rc = speller->late_fallback ? otimes_scratch_add(s, id, i, i + 1, err)
+                                    : otimes_scratch_add(s, id, begin, end, err);
     }
     if (!bytes && speller->unknown < 0) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,

@@ -2,7 +2,6 @@
 #include "token/utf8.h"
 
 #include <stddef.h>
-#include <string.h>
 
 int otimes_utf8_check(const char *text, int64_t length, int *part)
 {
@@ -32,28 +31,6 @@ int otimes_utf8_check(const char *text, int64_t length, int *part)
         return forms[i].length;
     }
     return 0;
-}
-
-int64_t otimes_utf8_valid(const char *text, int64_t length)
-{
-    int64_t at = 0;
-    int part;
-    while (at < length) {
-        uint64_t eight;
-        if (at + 8 <= length) {
-            memcpy(&eight, text + at, 8);
-            if (!(eight & 0x8080808080808080u)) {
-                at += 8;
-                continue;
-            }
-        }
-        const int step = otimes_utf8_check(text + at, length - at, &part);
-        if (step == 0) {
-            break;
-        }
-        at += step;
-    }
-    return at;
 }
 
 uint32_t otimes_utf8_before(const char *text, int64_t end, int *length)

@@ -6,7 +6,8 @@
 #define OTIMES_TOKEN_UTF8_H
 
 #include <stdbool.h>
-#include <stdint.h>
+
+#include "base/utf8.h"
 
 enum { OTIMES_UTF8_MOST = 4, OTIMES_REPLACEMENT = 0xfffd };
 
@@ -15,9 +16,6 @@ enum { OTIMES_UTF8_MOST = 4, OTIMES_REPLACEMENT = 0xfffd };
  * character that stands there, at least 1. length > 0. */
 int otimes_utf8_check(const char *text, int64_t length, int *part);
 
-/* How many bytes from the start are whole well-formed characters. */
-int64_t otimes_utf8_valid(const char *text, int64_t length);
-
 static inline bool otimes_utf8_continues(char byte)
 {
     return ((unsigned char)byte & 0xc0) == 0x80;
@@ -25,7 +23,7 @@ static inline bool otimes_utf8_continues(char byte)
 
 /* The following take well-formed text. */
 
-static inline int otimes_utf8_length(char first)
+static inline int otimes_utf8_size(char first)
 {
     const unsigned char byte = (unsigned char)first;
     return byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
@@ -34,7 +32,7 @@ static inline int otimes_utf8_length(char first)
 static inline uint32_t otimes_utf8_get(const char *text, int *length)
 {
     const unsigned char *byte = (const unsigned char *)text;
-    *length = otimes_utf8_length(text[0]);
+    *length = otimes_utf8_size(text[0]);
     switch (*length) {
     case 1:
         return byte[0];
