@@ -52,6 +52,9 @@ static int put_text(output *out, const char *name, const char *text, otimes_err 
 static int put_sha256(output *out, otimes_err *err)
 {
     char *text = NULL;
+    if (!out->model) {
+        return 0;
+    }
     int rc = otimes_model_sha256(out->model, &text, err);
     if (!rc) {
         rc = put_text(out, "model_sha256", text, err);

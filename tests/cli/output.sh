@@ -63,6 +63,7 @@ fi
 
 if [ -w /dev/full ]; then
     for line in "bigram $model" "heads $model" "info $model" "info $model --format tsv" \
+        "tokens $root/tests/data/tokens/gpt2 --text x" \
         "--version" "--help" "heads --help"; do
         what="otimes $line > /dev/full"
         status=0

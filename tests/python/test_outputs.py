@@ -200,6 +200,48 @@ def test_schema(run: Run, command: str, name: str) -> None:
             assert axis in data.coords, f"{key}: axis {axis} has no labels"
 
 
+def assert_schema(data: xarray.Dataset, command: str, sometimes: set[str]) -> None:
+    """A result against its page: `sometimes` are the arrays that this one has beyond the MUST."""
+    schema = read_schema(SOURCE / "tools" / "schema" / f"{command}.md")
+    missing = {a for a in schema.attributes if a not in data.attrs}
+    assert not missing, f"root attributes: {missing}"
+    must = {name for name, rule in schema.arrays.items() if rule.must}
+    assert {str(k) for k in data.data_vars} == must | sometimes
+    for key, variable in data.data_vars.items():
+        assert_array(variable, schema.arrays[str(key)])
+        for axis in variable.dims:
+            assert axis in data.coords, f"{key}: axis {axis} has no labels"
+
+
+def test_tokens(run: Run) -> None:
+    """Texts as token ids: every array of the page, and what it says."""
+    path = SOURCE / "tests" / "data" / "tokens" / "llama3"
+    text = "Grüße 12 😀"
+    data = run("tokens", path, "--text", text)
+    assert_schema(data, "tokens", {"begin", "end", "text"})
+    assert data.attrs["bos"] == "as trained" and data.attrs["bos_added"] == 1
+    digest = hashlib.sha256((path / "tokenizer.json").read_bytes()).hexdigest()
+    assert data.attrs["tokenizer_sha256"] == digest
+    assert data.id[0] == data.attrs["bos_id"]
+    assert list(data.position.values) == list(range(data.sizes["place"]))
+    assert data.text.values[0] == data.decoded.values[0] == text
+    assert data.begin[0] == data.end[0] == 0 and data.end[-1] == len(text.encode())
+    whole = [
+        (int(b), int(e), t)
+        for b, e, t in zip(data.begin, data.end, data.token.values, strict=True)
+        if not t.startswith("<0x")
+    ]
+    assert all(text.encode()[b:e].decode() == t for b, e, t in whole[1:])
+
+
+def test_tokens_of_ids(run: Run) -> None:
+    """Ids as text: no ranges, no word about BOS."""
+    path = SOURCE / "tests" / "data" / "tokens" / "gpt2"
+    data = run("tokens", path, "--tokens", "40,7,40")
+    assert_schema(data, "tokens", set())
+    assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
+
+
 @pytest.mark.parametrize("command", ["info", "bigram", "heads"])
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
