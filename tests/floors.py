@@ -29,7 +29,8 @@ INTERFACES = [
     ("OpenSSL", r"#\s*include\s*<openssl/", ["lib/base/sha256.c"]),
     ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5read.c"]),
     ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c"]),
-    ("an architecture's name", r'"(gpt2|llama|mistral|qwen2|transformer_lens)"', ["lib/model/arch.c"]),
+    ("an architecture's name", r'"(gpt2|llama|mistral|qwen2|transformer_lens)"',
+     ["lib/model/arch.c", "lib/token/gguf.c"]),  # there they are kinds of tokenizers
 ]
 LIBRARY_ONLY = {"the allocator", "an architecture's name"}
 
