@@ -82,7 +82,7 @@ void otimes_rewrite_place(otimes_rewrite *rewrite, const char *text, int64_t len
     if (rewrite->rc == OTIMES_OK) {
         rewrite->rc = reserve(rewrite->draft, length, rewrite->err);
     }
-    if (rewrite->rc != OTIMES_OK) {
+    if (rewrite->rc != OTIMES_OK || length == 0) {
         return;
     }
     otimes_draft *draft = rewrite->draft;

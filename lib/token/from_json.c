@@ -77,7 +77,7 @@ int otimes_merge_read(otimes_tokenizer *t, const char *where, const char *left, 
 int otimes_merge_line(otimes_tokenizer *t, const char *where, const char *line, int64_t length,
                       int64_t rank, otimes_err *err)
 {
-    const char *blank = memchr(line, ' ', (size_t)length);
+    const char *blank = length > 0 ? memchr(line, ' ', (size_t)length) : NULL;
     const char *right = blank ? blank + 1 : NULL;
     if (!blank || memchr(right, ' ', (size_t)(line + length - right))) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,

@@ -6,8 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "format/store.h"
+#include "format/open.h"
 #include "token/formats.h"
+#include "token/gguf.h"
 
 /* What is looked for in a folder, in this order. */
 static const char *const names[] = {"tokenizer.json",    "vocab.json",      "encoder.json",
@@ -98,6 +99,28 @@ static int open_file(otimes_tokenizer **tokenizer, const char *path, otimes_err 
     return rc;
 }
 
+static bool is_gguf(const char *path)
+{
+    otimes_map map;
+    if (otimes_map_open(&map, path, NULL) != OTIMES_OK) {
+        return false;
+    }
+    const bool is = map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0;
+    otimes_map_close(&map);
+    return is;
+}
+
+static int open_gguf(otimes_tokenizer **tokenizer, const char *path, otimes_err *err)
+{
+    otimes_store store;
+    int rc = otimes_store_open(&store, path, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_tokenizer_from_gguf(tokenizer, store.config, path, err);
+        otimes_store_close(&store);
+    }
+    return rc;
+}
+
 int otimes_tokenizer_open(otimes_tokenizer **tokenizer, const char *path, otimes_err *err)
 {
     struct stat status;
@@ -111,5 +134,5 @@ int otimes_tokenizer_open(otimes_tokenizer **tokenizer, const char *path, otimes
         }
         return rc;
     }
-    return open_file(tokenizer, path, err);
+    return is_gguf(path) ? open_gguf(tokenizer, path, err) : open_file(tokenizer, path, err);
 }

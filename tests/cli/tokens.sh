@@ -76,7 +76,7 @@ run tokens "$kinds/gpt2" --text-file "$work/lines"
 expect_match out '^text 3$'
 
 # Every form a tokenizer comes in.
-for form in gpt2/tokenizer.json gpt2_files gpt2_files/vocab.json; do
+for form in gpt2/tokenizer.json gpt2_files gpt2_files/vocab.json sp_bpe sp_bpe/tokenizer.model; do
     run tokens "$kinds/$form" --text "the key"
     expect_status 0
     expect_match out '"the"|"the key"|"▁the"|" the"|"he"'
