@@ -314,11 +314,3 @@ int otimes_model_sha256(const otimes_model *model, char **text, otimes_err *err)
     *text = lines.data;
     return rc;
 }
-
-void otimes_text_release(char **text)
-{
-    if (text) {
-        otimes_free(*text);
-        *text = NULL;
-    }
-}
