@@ -230,6 +230,7 @@ static void take_row(otimes_model *model, const json_t *config)
     info->final_softcap = model->numbers[OTIMES_NUMBER_FINAL_SOFTCAP];
     info->clip_qkv = model->numbers[OTIMES_NUMBER_CLIP_QKV];
     model->norm_has_weights = arch->norm != OTIMES_NORM_NONE && !arch->norm_without_weights;
+    model->norm_has_biases = true;
     model->pre_norm = true;
     model->norm_offset = arch->norm_offset && model->naming == &arch->files;
 }
