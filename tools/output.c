@@ -172,6 +172,10 @@ int output_format(const common_options *options, int weights, int *format, otime
 {
     const char *path = options->output;
     *format = options->format ? options->format : format_of_name(path, weights);
+    if (*format == FORMAT_TSV && weights) {
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "--format: expected safetensors, hdf5 or null for weights, got tsv");
+    }
     if (*format == FORMAT_SAFETENSORS && !weights) {
         return fail(err, OTIMES_ERR_ARGUMENT,
                     "--format: safetensors holds weights (otimes convert), not results");
