@@ -38,6 +38,10 @@ otimes_found_token otimes_added_find(const otimes_added *added, const otimes_tri
 {
     for (int64_t at = *from; trie->nodes > 1 && at < length;) {
         int32_t index;
+        if (!trie->first[(unsigned char)text[at]]) {
+            at++;
+            continue;
+        }
         const int64_t size = otimes_trie_longest(trie, text + at, length - at, &index);
         if (size == 0) {
             at++;

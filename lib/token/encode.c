@@ -141,6 +141,9 @@ static int encode_words(const otimes_tokenizer *t, otimes_scratch *s, otimes_flo
 {
     const int64_t first = s->count;
     int rc = otimes_split(&t->splitter, s, &flow, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_cut(t, s, flow.text, flow.length, err);
+    }
     s->segment++;
     for (int64_t i = 0; rc == OTIMES_OK && i < s->word_count; i++) {
         rc = otimes_spell(t, s, flow.text, s->word[i].begin, s->word[i].end, err);

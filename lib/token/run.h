@@ -58,6 +58,10 @@ int otimes_normalize(const otimes_steps *steps, otimes_scratch *scratch, otimes_
 int otimes_split(const otimes_steps *steps, otimes_scratch *scratch, otimes_flow *flow,
                  otimes_err *err);
 
+/* Cuts a text that is one word where that changes nothing. */
+int otimes_cut(const otimes_tokenizer *tokenizer, otimes_scratch *scratch, const char *text,
+               int64_t length, otimes_err *err);
+
 /* Appends the tokens of the word text[begin .. end-1], their ranges counted in text. */
 int otimes_spell(const otimes_tokenizer *tokenizer, otimes_scratch *scratch, const char *text,
                  int64_t begin, int64_t end, otimes_err *err);

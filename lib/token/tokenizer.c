@@ -56,6 +56,7 @@ void otimes_tokenizer_close(otimes_tokenizer **tokenizer)
     otimes_trie_free(&t->added.normalized);
     otimes_merges_free(&t->speller.merges);
     otimes_trie_free(&t->speller.frozen);
+    otimes_trie_free(&t->speller.joins);
     otimes_trie_free(&t->speller.trie);
     otimes_free(t->speller.score);
     otimes_free(t->before.id);
@@ -206,6 +207,9 @@ int otimes_tokenizer_settle(otimes_tokenizer *t, otimes_err *err)
     }
     if (rc == OTIMES_OK && speller->rule == OTIMES_RULE_BPE && speller->merges.slots == 0) {
         rc = otimes_merges_reserve(&speller->merges, 0, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_cuts_make(t, err);
     }
     return rc == OTIMES_OK ? otimes_labels_make(t, err) : rc;
 }

@@ -121,9 +121,11 @@ typedef struct otimes_speller {
     int32_t ascii_id[128];        /* of one ASCII character */
     otimes_string prefix, suffix; /* of pieces within a word, at its end */
     otimes_merges merges;
-    otimes_trie frozen; /* BPE: texts that are one symbol and never merge */
-    otimes_trie trie;   /* Unigram */
-    double *score;      /* Unigram: [ids] */
+    otimes_trie frozen;  /* BPE: texts that are one symbol and never merge */
+    otimes_string blank; /* BPE without words: a text may be cut before this ... */
+    otimes_trie joins;   /* ... but behind these characters */
+    otimes_trie trie;    /* Unigram */
+    double *score;       /* Unigram: [ids] */
     double unknown_score;
     bool single;       /* sums in float, as SentencePiece has them */
     int64_t word_most; /* WordPiece: characters of a word, beyond which it is unknown */
@@ -174,6 +176,9 @@ int otimes_tokenizer_settle(otimes_tokenizer *tokenizer, otimes_err *err);
 /* A token that is found in texts; its text becomes a piece if it is none. */
 int otimes_added_add(otimes_tokenizer *tokenizer, const char *text, int64_t length,
                      otimes_added_token token, otimes_err *err);
+
+/* Where a text may be cut that no step has cut (cuts.c). */
+int otimes_cuts_make(otimes_tokenizer *tokenizer, otimes_err *err);
 
 /* Texts of all ids for labels. */
 int otimes_labels_make(otimes_tokenizer *tokenizer, otimes_err *err);

@@ -73,6 +73,7 @@ int otimes_trie_add(otimes_trie *trie, const char *text, int64_t length, int32_t
         node = child;
     }
     if (rc == OTIMES_OK) {
+        trie->first[(unsigned char)text[0]] = true;
         trie->value[node] = value;
     }
     return rc;

@@ -6,6 +6,8 @@
 #ifndef OTIMES_TOKEN_TRIE_H
 #define OTIMES_TOKEN_TRIE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "token/hash.h"
 
@@ -21,6 +23,7 @@ typedef struct otimes_trie {
     int64_t slots;
     int32_t *value; /* [nodes] of the text that ends here, or -1 */
     int64_t nodes, capacity;
+    bool first[256]; /* bytes that texts begin with */
 } otimes_trie;
 
 /* Adds a text that is not empty; a text that is there already takes the new value. */
