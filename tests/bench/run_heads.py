@@ -175,7 +175,7 @@ def main() -> None:
     set_threads(arguments.threads)
     if not (arguments.checkpoint / "config.json").is_file():
         subprocess.run(
-            [sys.executable, str(HERE / "make_gpt2_small.py"), str(arguments.checkpoint)],
+            [sys.executable, str(HERE / "make_gpt2.py"), "small", str(arguments.checkpoint)],
             check=True,
         )
     config = json.loads((arguments.checkpoint / "config.json").read_text())
