@@ -86,6 +86,50 @@ static void free_entry(otimes_entry *entry)
     otimes_free(entry->alias_of);
 }
 
+void otimes_store_choose(otimes_store *store, const char *group)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < store->entry_count; i++) {
+        otimes_entry *entry = &store->entries[i];
+        if (strcmp(entry->group, group) == 0) {
+            store->entries[kept++] = *entry;
+        } else {
+            free_entry(entry);
+        }
+    }
+    store->entry_count = kept;
+}
+
+const otimes_entry *otimes_store_find(const otimes_store *store, const char *name)
+{
+    const otimes_entry key = {
+        .name = (char *)name,
+        .group = store->entry_count ? store->entries[0].group : NULL,
+    };
+    return store->entry_count
+               ? bsearch(&key, store->entries, (size_t)store->entry_count, sizeof key, by_name)
+               : NULL;
+}
+
+void otimes_store_close(otimes_store *store)
+{
+    if (!store) {
+        return;
+    }
+    for (int64_t i = 0; i < store->file_count; i++) {
+        otimes_map_close(&store->files[i].map);
+        otimes_free(store->files[i].path);
+    }
+    for (int64_t i = 0; i < store->entry_count; i++) {
+        free_entry(&store->entries[i]);
+    }
+    otimes_free(store->files);
+    otimes_free(store->entries);
+    otimes_free(store->directory);
+    json_decref(store->config);
+    *store = (otimes_store){0};
+}
+
 /* ---- blocks and their scales ---- */
 
 static const otimes_dtype packed_type = OTIMES_DTYPE_MXFP4_APART;
@@ -148,48 +192,4 @@ void otimes_store_join(otimes_store *store)
         }
     }
     store->entry_count = kept;
-}
-
-void otimes_store_choose(otimes_store *store, const char *group)
-{
-    int64_t kept = 0;
-    for (int64_t i = 0; i < store->entry_count; i++) {
-        otimes_entry *entry = &store->entries[i];
-        if (strcmp(entry->group, group) == 0) {
-            store->entries[kept++] = *entry;
-        } else {
-            free_entry(entry);
-        }
-    }
-    store->entry_count = kept;
-}
-
-const otimes_entry *otimes_store_find(const otimes_store *store, const char *name)
-{
-    const otimes_entry key = {
-        .name = (char *)name,
-        .group = store->entry_count ? store->entries[0].group : NULL,
-    };
-    return store->entry_count
-               ? bsearch(&key, store->entries, (size_t)store->entry_count, sizeof key, by_name)
-               : NULL;
-}
-
-void otimes_store_close(otimes_store *store)
-{
-    if (!store) {
-        return;
-    }
-    for (int64_t i = 0; i < store->file_count; i++) {
-        otimes_map_close(&store->files[i].map);
-        otimes_free(store->files[i].path);
-    }
-    for (int64_t i = 0; i < store->entry_count; i++) {
-        free_entry(&store->entries[i]);
-    }
-    otimes_free(store->files);
-    otimes_free(store->entries);
-    otimes_free(store->directory);
-    json_decref(store->config);
-    *store = (otimes_store){0};
 }
