@@ -43,6 +43,29 @@ static void families(void **state)
         {"gpt_oss", "{\"num_local_experts\":2}", NULL, MODEL, "gate_up_proj: shape [3,"},
         {"gpt_oss", NULL, "{\"model.layers.0.mlp.experts.down_proj\":\"DELETE\"}", MODEL,
          "1 problem|absent layers.0.mlp.experts.down_proj"},
+        /* MXFP4: blocks without fitting scales stay bytes, which are no weights */
+        {"gpt_oss_mxfp4", NULL, "{\"model.layers.0.mlp.experts.down_proj_scales\":\"DELETE\"}",
+         MODEL, "1 problem|unreadable type of model.layers.0.mlp.experts.down_proj_blocks"},
+        {"gpt_oss_mxfp4", NULL, "{\"model.layers.0.mlp.experts.down_proj_blocks\":\"DELETE\"}",
+         MODEL,
+         "2 problems|unexpected model.layers.0.mlp.experts.down_proj_scales|"
+         "absent layers.0.mlp.experts.down_proj"},
+        {"gpt_oss_mxfp4", NULL,
+         "{\"model.layers.0.mlp.experts.gate_up_proj_scales\":"
+         "{\"dtype\":\"U8\",\"shape\":[3,32,1]}}",
+         MODEL,
+         "2 problems|unreadable type of model.layers.0.mlp.experts.gate_up_proj_blocks|"
+         "unexpected model.layers.0.mlp.experts.gate_up_proj_scales"},
+        {"gpt_oss_mxfp4", NULL,
+         "{\"model.layers.0.mlp.experts.down_proj_blocks\":"
+         "{\"dtype\":\"U8\",\"shape\":[3,32,2,16]},"
+         "\"model.layers.0.mlp.experts.down_proj_scales\":"
+         "{\"dtype\":\"U8\",\"shape\":[3,32,2]}}",
+         MODEL, "1 problem|down_proj_blocks: shape [3,32,64]|[3,32,32]"},
+        {"gpt_oss_mxfp4", NULL,
+         "{\"model.layers.0.mlp.experts.down_proj\":"
+         "{\"dtype\":\"F16\",\"shape\":[3,32,32]}}",
+         MODEL, "second tensor of one weight"},
         {"olmo2", NULL, "{\"model.layers.0.self_attn.q_norm.weight\":\"DELETE\"}", MODEL,
          "absent layers.0.self_attn.q_norm.weight"},
         {"gemma2", NULL, "{\"model.layers.0.post_feedforward_layernorm.weight\":\"DELETE\"}", MODEL,

@@ -237,7 +237,8 @@ static void reporting_problems(void **state)
 static int load_layer(void *context, otimes_err *err)
 {
     otimes_layer layer;
-    const int rc = otimes_layer_load(context, 1, OTIMES_PART_ALL, &layer, err);
+    const int64_t last = otimes_model_describe(context)->n_layers - 1;
+    const int rc = otimes_layer_load(context, last, OTIMES_PART_ALL, &layer, err);
     assert_true(rc == OTIMES_OK || (!layer.memory && !layer.W_Q.data && !layer.b_O.data));
     otimes_layer_free(&layer);
     return rc;

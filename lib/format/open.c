@@ -267,7 +267,9 @@ int otimes_store_open(otimes_store *store, const char *path, otimes_err *err)
     }
     const int rc =
         S_ISDIR(st.st_mode) ? open_directory(store, path, err) : open_file(store, path, err);
-    if (rc != OTIMES_OK) {
+    if (rc == OTIMES_OK) {
+        otimes_store_join(store);
+    } else {
         otimes_store_close(store);
     }
     return rc;
