@@ -107,11 +107,10 @@ static void one_step_on_disk(void **state)
                 assert_int_equal(found[t] == OTIMES_STEP_DONE_IN_FILE, t == s);
             }
             otimes_model_close(&written);
+            written = open_as(in_folder("step.safetensors"), true);
+            same_weights(original, written, 1e-6);
+            otimes_model_close(&written);
         }
-        convert(golden_path(names[i]), "--raw --fold-ln", "step.safetensors");
-        otimes_model *written = open_as(in_folder("step.safetensors"), true);
-        same_weights(original, written, 1e-6);
-        otimes_model_close(&written);
         otimes_model_close(&original);
     }
 }
