@@ -161,6 +161,7 @@ static void put_layers(const otimes_model *model, json_t *config)
     }
     if (model->info.sliding_window) {
         json_object_set_new(config, "window_size", json_integer(model->info.sliding_window));
+        json_object_set_new(config, "use_local_attn", json_true());
         json_object_set(config, "attn_types", windows);
     }
     if (model->info.positions == OTIMES_POSITIONS_ROPE) {
@@ -182,6 +183,16 @@ static void put_rope(const otimes_model *model, json_t *config)
         json_object_set_new(config, "rotary_base_local", json_real(model->local_rope.theta));
     }
     json_object_set_new(config, "rotary_adjacent_pairs", json_boolean(rope->adjacent));
+    if (rope->scaling == OTIMES_ROPE_LLAMA3) { /* as TransformerLens calls it */
+        json_object_set_new(config, "use_NTK_by_parts_rope", json_true());
+        json_object_set_new(config, "NTK_by_parts_factor", json_real(rope->factor));
+        json_object_set_new(config, "NTK_by_parts_low_freq_factor",
+                            json_real(rope->low_freq_factor));
+        json_object_set_new(config, "NTK_by_parts_high_freq_factor",
+                            json_real(rope->high_freq_factor));
+        json_object_set_new(config, "NTK_original_ctx_len",
+                            json_integer((json_int_t)rope->original_n_ctx));
+    }
     if (rope->scaling != OTIMES_ROPE_PLAIN) {
         json_object_set_new(config, "rope_scaling",
                             json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:f}", "rope_type",
