@@ -120,6 +120,7 @@ typedef enum otimes_need {
     OTIMES_NEED_POSITIONS, /* with learned positions */
     OTIMES_NEED_NORM,      /* with a norm that has weights */
     OTIMES_NEED_LN,        /* with a LayerNorm that has weights: its bias */
+    OTIMES_NEED_LN_OR_NOT, /* the same where families differ: it may be absent */
     OTIMES_NEED_MLP,       /* with an MLP, in layers without experts */
     OTIMES_NEED_GATE,      /* with a gated MLP, in layers without experts */
     OTIMES_NEED_MLP_NORM,  /* with an MLP and a norm that has weights */

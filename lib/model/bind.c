@@ -286,6 +286,7 @@ static bool is_needed(const otimes_model *model, const otimes_tensor_rule *rule,
     case OTIMES_NEED_ALWAYS:
         return true;
     case OTIMES_NEED_OPTIONAL:
+    case OTIMES_NEED_LN_OR_NOT:
         return false;
     case OTIMES_NEED_POSITIONS:
         return info->positions == OTIMES_POSITIONS_LEARNED ||
@@ -317,6 +318,8 @@ static bool has_place(const otimes_model *model, const otimes_tensor_rule *rule)
     switch (rule->need) {
     case OTIMES_NEED_OPTIONAL:
         return true;
+    case OTIMES_NEED_LN_OR_NOT:
+        return model->norm_has_weights && model->info.norm == OTIMES_NORM_LN;
     case OTIMES_NEED_MLP:
         return model->info.mlp != OTIMES_MLP_NONE;
     case OTIMES_NEED_GATE:

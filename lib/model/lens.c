@@ -178,7 +178,9 @@ static void put_rope(const otimes_model *model, json_t *config)
     }
     json_object_set_new(config, "rotary_dim", json_integer(rope->dim));
     json_object_set_new(config, "rotary_base", json_real(rope->theta));
-    json_object_set_new(config, "rotary_base_local", json_real(model->local_rope.theta));
+    if (model->local_rope.theta != rope->theta || model->local_rope.scaling != rope->scaling) {
+        json_object_set_new(config, "rotary_base_local", json_real(model->local_rope.theta));
+    }
     json_object_set_new(config, "rotary_adjacent_pairs", json_boolean(rope->adjacent));
     if (rope->scaling != OTIMES_ROPE_PLAIN) {
         json_object_set_new(config, "rope_scaling",
@@ -214,12 +216,12 @@ static void put_sizes(const otimes_model_info *info, json_t *config)
         const char *name;
         double value;
     } reals[] = {
-        {"eps", info->eps},
         {"attn_scale", info->attn_scale},
         {"attn_scores_soft_cap", info->attn_softcap},
         {"output_logits_soft_cap", info->final_softcap},
         {"clip_qkv", info->clip_qkv},
     };
+    json_object_set_new(config, "eps", json_real(info->eps)); /* 0 is a value here */
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         if (sizes[i].value > 0) {
             json_object_set_new(config, sizes[i].name, json_integer(sizes[i].value));

@@ -112,6 +112,7 @@ static void settle_steps(otimes_model *model, const otimes_model_settings *setti
     info->center_unembed = step(model, 2, settings->center_unembed, info->final_softcap == 0);
     const bool folded_bias =
         info->fold_ln == OTIMES_STEP_APPLIED && any_layer_has(model, OTIMES_SLOT_LN1_B);
+    model->done[3] = model->done[3] && !folded_bias; /* folding a norm makes value biases anew */
     info->fold_value_biases = step(model, 3, settings->fold_value_biases,
                                    (folded_bias || any_layer_has(model, OTIMES_SLOT_B_V)) &&
                                        !info->attention_sinks && info->clip_qkv == 0);
