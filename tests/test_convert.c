@@ -25,9 +25,11 @@ static const char *program(void)
 
 static const char *golden_path(const char *name)
 {
+    static char path[4096];
     char relative[128];
     snprintf(relative, sizeof relative, "tests/golden/%s", name);
-    return source_path(relative);
+    snprintf(path, sizeof path, "%s", source_path(relative));
+    return path;
 }
 
 /* Lets the program convert a model, by options, to a file of the temporary folder. */
@@ -118,10 +120,10 @@ static void assert_done(const char *what, const otimes_model *before, const otim
 /* Written, opened and written again: the same model, the same bits. */
 static void round_trip(const char *name, const char *options, int steps)
 {
-    char what[256], path[4096];
+    char what[256];
     canonical first, again;
+    const char *path = golden_path(name);
     snprintf(what, sizeof what, "%s %s", name, options);
-    snprintf(path, sizeof path, "%s", golden_path(name));
     otimes_model *model = open_with(path, steps);
     canonical_make(&first, model);
     convert(path, options, "x.safetensors");
@@ -151,10 +153,9 @@ static void raw_then_processed(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
-        char path[4096];
         canonical one, other;
         otimes_step was[4], is[4];
-        snprintf(path, sizeof path, "%s", golden_path(golden_names[i]));
+        const char *path = golden_path(golden_names[i]);
         convert(path, "--raw", "x.safetensors");
         otimes_model *model = open_with(path, STEPS_ALL);
         otimes_model *reopened = open_file("x.safetensors", STEPS_ALL);
@@ -178,10 +179,9 @@ static void step_by_step(void **state)
     static const char *const options[] = {"--raw --fold-ln", "--raw --center-writing-weights",
                                           "--raw --center-unembed", "--raw --fold-value-biases"};
     for (int i = 0; golden_names[i]; i++) {
-        char path[4096], what[256];
+        char what[256];
         canonical whole, parts;
-        snprintf(path, sizeof path, "%s", golden_path(golden_names[i]));
-        otimes_model *model = open_with(path, STEPS_ALL);
+        otimes_model *model = open_with(golden_path(golden_names[i]), STEPS_ALL);
         canonical_make(&whole, model);
         for (int s = 0; s < 4; s++) {
             snprintf(what, sizeof what, "%s %s, then the rest", golden_names[i], options[s]);
