@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FLOORS = ["base", "num", "format", "model", "run", "analysis"]
+FLOORS = ["base", "num", "format", "token", "model", "run", "analysis"]
 LONGEST = 700
 SOURCES = (".c", ".h", ".py", ".sh", ".build")
 
@@ -24,11 +24,13 @@ INTERFACES = [
     ("the allocator", r"\b(malloc|calloc|realloc|free|aligned_alloc|posix_memalign|strdup|strndup)\s*\(",
      ["lib/base/mem.c", "lib/base/alloc.c"]),
     ("jansson", r"#\s*include\s*<jansson\.h>", ["lib/format/json.h", "lib/format/vocab.h"]),
+    ("PCRE2", r"#\s*include\s*<pcre2", ["lib/token/pattern.c"]),
+    ("utf8proc", r"#\s*include\s*<utf8proc", ["lib/token/unicode.c"]),
     ("OpenSSL", r"#\s*include\s*<openssl/", ["lib/base/sha256.c"]),
     ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5read.c"]),
     ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c"]),
     ("an architecture's name", r'"(gpt2|gpt_neox?|gptj|llama|mistral|mixtral|qwen\d\w*|gemma\d?\w*|falcon|bloom|opt|phi3?|transformer_lens)"',
-     ["lib/model/arch_table.c", "lib/model/arch_gguf.c"]),
+     ["lib/model/arch_table.c", "lib/token/gguf.c"]),  # there they are kinds of tokenizers
 ]
 LIBRARY_ONLY = {"the allocator", "an architecture's name"}
 

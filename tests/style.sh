@@ -12,7 +12,7 @@ if ! command -v "$tool" >/dev/null; then
 fi
 cd "$root"
 if [ "$#" -eq 0 ]; then
-    set -- $(find lib tools tests -name '*.[ch]' | sort)
+    set -- $(find lib tools tests -type f -name '*.[ch]' | sort)
 fi
 "$tool" --dry-run -Werror "$@"
 echo "style.sh: $# files"

@@ -206,7 +206,7 @@ static void names(void **state)
     for (int i = 0; i < OTIMES_DTYPE_COUNT; i++) {
         readable += otimes_dtype_is_weight((otimes_dtype)i);
     }
-    assert_int_equal(readable, 4 + 10);
+    assert_int_equal(readable, 4 + 12);
 }
 
 /* ---- gather ---- */
@@ -251,8 +251,8 @@ static void check_gather(otimes_dtype dtype, const pattern *p)
     for (int64_t i = 0; i < count + 2 * GUARD; i++) {
         out[i] = -777;
     }
-    otimes_dtype_gather(dtype, source, p->offset, p->rows, p->columns, p->row_stride,
-                        p->column_stride, out + GUARD);
+    otimes_dtype_gather((otimes_source){.dtype = dtype, .data = source}, p->offset, p->rows,
+                        p->columns, p->row_stride, p->column_stride, out + GUARD);
     for (int64_t i = 0; i < GUARD; i++) {
         assert_true(out[i] == -777 && out[GUARD + count + i] == -777);
     }

@@ -71,15 +71,24 @@ static bool is_folded(otimes_slot slot)
            slot == OTIMES_SLOT_LN2_B;
 }
 
+/* Of experts with matrices of this size the reference keeps the last one of the last layer, raw. */
+enum { LARGE_EXPERT = 1000 };
+
 static void compare_expert(const golden *g, const char *prefix, int64_t layer, int64_t number,
                            double tolerance)
 {
+    const otimes_model_info *info = otimes_model_describe(g->model);
+    const bool last = layer == info->n_layers - 1 && number == info->n_experts - 1;
+    const bool kept = last && strcmp(prefix, "raw") == 0;
     otimes_expert expert;
     otimes_err err = {0};
     assert_ok(otimes_expert_load(g->model, layer, number, &expert, &err), &err);
     for (int slot = OTIMES_SLOT_FIRST_OF_EXPERT; slot < OTIMES_SLOT_COUNT; slot++) {
         const otimes_tensor *tensor = otimes_expert_tensor(&expert, (otimes_slot)slot);
         char name[128];
+        if (elements(tensor) >= LARGE_EXPERT && !kept) {
+            continue;
+        }
         snprintf(name, sizeof name, "blocks.%lld.mlp.experts.%lld.%s", (long long)layer,
                  (long long)number, otimes_slot_path((otimes_slot)slot));
         compare(g, prefix, name, tensor->data, elements(tensor), tolerance);
@@ -204,9 +213,10 @@ static void parts_alone(void **state)
         otimes_layer whole, part;
         otimes_err err = {0};
         golden_open(&g, golden_names[i], true);
-        assert_ok(otimes_layer_load(g.model, 1, OTIMES_PART_ALL, &whole, &err), &err);
+        const int64_t last = otimes_model_describe(g.model)->n_layers - 1;
+        assert_ok(otimes_layer_load(g.model, last, OTIMES_PART_ALL, &whole, &err), &err);
         for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
-            assert_ok(otimes_layer_load(g.model, 1, parts[p], &part, &err), &err);
+            assert_ok(otimes_layer_load(g.model, last, parts[p], &part, &err), &err);
             const otimes_tensor *a = &part.W_Q, *b = &whole.W_Q;
             for (; a <= &part.shared_W_router; a++, b++) {
                 if (a->data) {

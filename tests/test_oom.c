@@ -18,6 +18,7 @@
 #include <otimes/heads.h>
 #include <otimes/info.h>
 #include <otimes/parse.h>
+#include <otimes/tokens.h>
 
 #include "format/open.h"
 #include "gguf_writer.h"
@@ -236,7 +237,8 @@ static void reporting_problems(void **state)
 static int load_layer(void *context, otimes_err *err)
 {
     otimes_layer layer;
-    const int rc = otimes_layer_load(context, 1, OTIMES_PART_ALL, &layer, err);
+    const int64_t last = otimes_model_describe(context)->n_layers - 1;
+    const int rc = otimes_layer_load(context, last, OTIMES_PART_ALL, &layer, err);
     assert_true(rc == OTIMES_OK || (!layer.memory && !layer.W_Q.data && !layer.b_O.data));
     otimes_layer_free(&layer);
     return rc;
@@ -339,6 +341,108 @@ static void memory_sink(void **state)
     (void)state;
     int anything;
     until_it_succeeds("otimes_memory_sink", fill_sink, &anything, 500);
+}
+
+/* ---- tokenizers ---- */
+
+static const char *const tokenizers[] = {
+    "gpt2",  "gpt2_files", "llama3",    "falcon", "mistral3",         "t5",
+    "xlmr",  "bert",       "wordlevel", "splits", "sp_unigram_bytes", "sp_bpe",
+    "qwen2", "gemma",      "sp_unigram"};
+enum { TOKENIZERS = sizeof tokenizers / sizeof *tokenizers };
+
+static const char *tokenizer_path(const char *kind)
+{
+    char relative[128] = "tests/data/tokens/";
+    strcat(relative, kind);
+    return source_path(relative);
+}
+
+static int open_tokenizer(void *context, otimes_err *err)
+{
+    otimes_tokenizer *tokenizer = context;
+    const int rc = otimes_tokenizer_open(&tokenizer, context, err);
+    assert_true(rc == OTIMES_OK || !tokenizer);
+    otimes_tokenizer_close(&tokenizer);
+    return rc;
+}
+
+static void opening_tokenizers(void **state)
+{
+    (void)state;
+    for (int i = 0; i < TOKENIZERS; i++) {
+        char path[4096];
+        strcpy(path, tokenizer_path(tokenizers[i]));
+        until_it_succeeds(tokenizers[i], open_tokenizer, path, 5);
+    }
+    if (shared_path("stories260K/tok512.bin")) {
+        char path[4096];
+        strcpy(path, shared_path("stories260K/tok512.bin"));
+        until_it_succeeds("tok512.bin", open_tokenizer, path, 5);
+    }
+}
+
+static const char some_text[] =
+    "It's 12 \t caf\xc3\xa9 e\xcc\x81\0\xff <s> \xf0\x9f\x98\x80 attention!";
+
+static int encode(void *context, otimes_err *err)
+{
+    otimes_encoding e;
+    const int rc =
+        otimes_encode(context, some_text, sizeof some_text - 1, OTIMES_BOS_AS_TRAINED, &e, err);
+    assert_true(rc == OTIMES_OK || (!e.id && !e.memory && e.count == 0));
+    otimes_encoding_free(&e);
+    return rc;
+}
+
+static int decode(void *context, otimes_err *err)
+{
+    static const int64_t ids[] = {1, 0, 40, 300, 2, 7, 299, 41, 42};
+    char *text = context;
+    int64_t bytes = 0;
+    const int rc = otimes_decode(context, ids, 9, 1, &text, &bytes, err);
+    assert_true(rc == OTIMES_OK ? text != NULL : text == NULL);
+    otimes_text_release(&text);
+    return rc;
+}
+
+static void using_tokenizers(void **state)
+{
+    (void)state;
+    for (int i = 0; i < TOKENIZERS; i++) {
+        otimes_tokenizer *tokenizer = NULL;
+        otimes_err err = {0};
+        assert_ok(otimes_tokenizer_open(&tokenizer, tokenizer_path(tokenizers[i]), &err), &err);
+        until_it_succeeds("otimes_encode", encode, tokenizer, 1);
+        until_it_succeeds("otimes_decode", decode, tokenizer, 1);
+        otimes_tokenizer_close(&tokenizer);
+    }
+}
+
+static int run_tokens(void *context, otimes_err *err)
+{
+    static const char *const text[] = {some_text, "the"};
+    otimes_tokens_settings settings;
+    otimes_memory_sink *memory;
+    otimes_tokens_settings_default(&settings);
+    settings.text = text;
+    settings.text_count = 2;
+    int rc = otimes_memory_sink_new(&memory, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_tokens(context, &settings, otimes_memory_sink_sink(memory), err);
+    }
+    otimes_memory_sink_free(&memory);
+    return rc;
+}
+
+static void tokens(void **state)
+{
+    otimes_tokenizer *tokenizer = NULL;
+    otimes_err err = {0};
+    (void)state;
+    assert_ok(otimes_tokenizer_open(&tokenizer, tokenizer_path("llama3"), &err), &err);
+    until_it_succeeds("otimes_tokens", run_tokens, tokenizer, 30);
+    otimes_tokenizer_close(&tokenizer);
 }
 
 /* ---- analyses ---- */
@@ -468,6 +572,9 @@ int main(void)
         cmocka_unit_test_teardown(reading_weights, allow_all),
         cmocka_unit_test_teardown(parsing, allow_all),
         cmocka_unit_test_teardown(memory_sink, allow_all),
+        cmocka_unit_test_teardown(opening_tokenizers, allow_all),
+        cmocka_unit_test_teardown(using_tokenizers, allow_all),
+        cmocka_unit_test_teardown(tokens, allow_all),
         cmocka_unit_test_teardown(info, allow_all),
         cmocka_unit_test_teardown(bigram, allow_all),
         cmocka_unit_test_teardown(heads, allow_all),

@@ -7,6 +7,7 @@
  */
 #include "support.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "la_matrix.h"
@@ -14,11 +15,12 @@
 #include "base/dtype.h"
 #include "format/open.h"
 
-enum { FIRST = OTIMES_DTYPE_Q4_0, LAST = OTIMES_DTYPE_Q6_K, GUARD = 8 };
+enum { FIRST = OTIMES_DTYPE_Q4_0, LAST = OTIMES_DTYPE_MXFP4, APART = LAST + 1, GUARD = 8 };
 
 typedef struct sample {
     otimes_dtype dtype;
-    const unsigned char *blocks;
+    const unsigned char *blocks, *scales; /* the latter for MXFP4_APART */
+    unsigned char *made;                  /* these two, where the fixture has them otherwise */
     float *values;
     int64_t elements;
 } sample;
@@ -62,6 +64,34 @@ static sample sample_of(otimes_dtype dtype)
     return s;
 }
 
+/* The fixture's blocks of MXFP4 as Hugging Face would keep them: 16 bytes of pairs, scales after. */
+static sample sample_apart(void)
+{
+    sample s = sample_of(OTIMES_DTYPE_MXFP4);
+    const int64_t count = s.elements / 32;
+    s.made = malloc((size_t)(17 * count));
+    assert_non_null(s.made);
+    for (int64_t i = 0; i < count; i++) {
+        const unsigned char *halves = s.blocks + 17 * i + 1;
+        for (int j = 0; j < 16; j++) {
+            const int shift = j < 8 ? 0 : 4, at = 2 * j % 16;
+            s.made[16 * i + j] =
+                (unsigned char)((halves[at] >> shift & 15) | (halves[at + 1] >> shift & 15) << 4);
+        }
+        s.made[16 * count + i] = s.blocks[17 * i];
+    }
+    s.dtype = OTIMES_DTYPE_MXFP4_APART;
+    s.blocks = s.made;
+    s.scales = s.made + 16 * count;
+    return s;
+}
+
+static void free_sample(sample *s)
+{
+    free(s->values);
+    free(s->made);
+}
+
 static bool same_bits(const float *a, const float *b, int64_t count)
 {
     return count == 0 || memcmp(a, b, (size_t)count * sizeof *a) == 0;
@@ -82,7 +112,7 @@ static void values_to_the_bit(void **state)
             }
         }
         free(out);
-        free(s.values);
+        free_sample(&s);
     }
 }
 
@@ -105,7 +135,7 @@ static void every_count(void **state)
             free(out);
             free(source);
         }
-        free(s.values);
+        free_sample(&s);
     }
 }
 
@@ -123,16 +153,21 @@ static void check_gather(const sample *s, const pattern *p)
     }
     /* Memory from the first block that is reached to the last one; the rest is out of bounds. */
     const int64_t block = otimes_dtype_block(s->dtype), size = (int64_t)otimes_dtype_size(s->dtype);
-    const int64_t begin = p->offset / block * size, end = (last / block + 1) * size;
-    unsigned char *source = malloc((size_t)(end - begin));
+    const int64_t first = p->offset / block, blocks = last / block + 1 - first;
+    unsigned char *source = malloc((size_t)(blocks * size));
+    unsigned char *scales = malloc((size_t)blocks);
     float *out = malloc((size_t)(count + 2 * GUARD) * sizeof *out);
-    assert_true(source && out);
-    memcpy(source, s->blocks + begin, (size_t)(end - begin));
+    assert_true(source && scales && out);
+    memcpy(source, s->blocks + first * size, (size_t)(blocks * size));
+    if (s->scales) {
+        memcpy(scales, s->scales + first, (size_t)blocks);
+    }
     for (int64_t i = 0; i < count + 2 * GUARD; i++) {
         out[i] = -777;
     }
-    otimes_dtype_gather(s->dtype, source, p->offset % block, p->rows, p->columns, p->row_stride,
-                        p->column_stride, out + GUARD);
+    otimes_dtype_gather((otimes_source){s->dtype, source, s->scales ? scales : NULL},
+                        p->offset % block, p->rows, p->columns, p->row_stride, p->column_stride,
+                        out + GUARD);
     for (int64_t i = 0; i < GUARD; i++) {
         assert_true(out[i] == -777 && out[GUARD + count + i] == -777);
     }
@@ -147,6 +182,7 @@ static void check_gather(const sample *s, const pattern *p)
         }
     }
     free(out);
+    free(scales);
     free(source);
 }
 
@@ -155,8 +191,8 @@ static void gather_of_every_pattern(void **state)
     (void)state;
     static const int64_t sizes[] = {0, 1, 2, 7, 16, 17, 31, 32, 33, 63, 64, 65, 256, 257};
     enum { SIZES = sizeof sizes / sizeof sizes[0] };
-    for (int t = FIRST; t <= LAST; t++) {
-        sample s = sample_of((otimes_dtype)t);
+    for (int t = FIRST; t <= APART; t++) {
+        sample s = t == APART ? sample_apart() : sample_of((otimes_dtype)t);
         for (int pair = 0; pair < SIZES * SIZES; pair++) {
             const int64_t rows = sizes[pair / SIZES], columns = sizes[pair % SIZES];
             const int64_t offsets[] = {0, 1, otimes_dtype_block(s.dtype), below(s.elements)};
@@ -181,7 +217,37 @@ static void gather_of_every_pattern(void **state)
                 }
             }
         }
-        free(s.values);
+        free_sample(&s);
+    }
+}
+
+/* Every scale with every nibble, in both forms, against 2^(e - 127) times the number in double. */
+static void every_number_of_mxfp4(void **state)
+{
+    (void)state;
+    static const double numbers[8] = {0, .5, 1, 1.5, 2, 3, 4, 6};
+    unsigned char block[17], pairs[16];
+    float whole[32], apart[32];
+    for (int i = 0; i < 16; i++) {
+        block[1 + i] = (unsigned char)(i | (15 - i) << 4);
+        pairs[i] = (unsigned char)((2 * i + 1) % 16 << 4 | 2 * i % 16);
+    }
+    for (int e = 0; e < 256; e++) {
+        const unsigned char scale = block[0] = (unsigned char)e;
+        otimes_dtype_read(OTIMES_DTYPE_MXFP4, block, 32, whole);
+        otimes_dtype_gather((otimes_source){OTIMES_DTYPE_MXFP4_APART, pairs, &scale}, 0, 1, 32, 32,
+                            1, apart);
+        for (int i = 0; i < 32; i++) {
+            const int of_whole = i < 16 ? i : 31 - i, of_apart = i % 16;
+            const double wide = ldexp(numbers[of_whole % 8], e - 127);
+            const double pair = ldexp(numbers[of_apart % 8], e - 127);
+            if (e == 255) {
+                assert_true(isnan(whole[i]) && isnan(apart[i]));
+            } else { /* beyond float32's range: infinity */
+                assert_true(whole[i] == (float)(of_whole < 8 ? wide : -wide));
+                assert_true(apart[i] == (float)(of_apart < 8 ? pair : -pair));
+            }
+        }
     }
 }
 
@@ -207,6 +273,9 @@ static void bytes_of_elements(void **state)
         {OTIMES_DTYPE_Q4_K, 32, -1},
         {OTIMES_DTYPE_Q4_K, 512, 288},
         {OTIMES_DTYPE_Q6_K, INT64_MAX / 256 * 256, INT64_MAX / 256 * 210},
+        {OTIMES_DTYPE_MXFP4, 16, -1},
+        {OTIMES_DTYPE_MXFP4, 96, 51},
+        {OTIMES_DTYPE_MXFP4_APART, 96, 48},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int64_t bytes = -1;
@@ -219,9 +288,8 @@ static void bytes_of_elements(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_to_the_bit),
-        cmocka_unit_test(every_count),
-        cmocka_unit_test(gather_of_every_pattern),
+        cmocka_unit_test(values_to_the_bit),       cmocka_unit_test(every_count),
+        cmocka_unit_test(gather_of_every_pattern), cmocka_unit_test(every_number_of_mxfp4),
         cmocka_unit_test(bytes_of_elements),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);

@@ -366,6 +366,85 @@ static void aliases_that_lead_nowhere(void **state)
     }
 }
 
+/* ---- MXFP4 in two tensors ---- */
+
+#define BYTES(name, dtype, shape, begin, end)                                                      \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end \
+    "]}"
+
+static void blocks_and_scales(void **state)
+{
+    (void)state;
+    otimes_store store;
+    write_tensors(
+        "model.safetensors",
+        "{\"__metadata__\":{\"b_blocks\":\"a_blocks\",\"b_scales\":\"a_scales\","
+        "\"c_scales\":\"a_scales\"}," BYTES("a_blocks", "U8", "[2,3,16]", 6,
+                                            102) "," BYTES("a_scales", "U8", "[2,3]", 0, 6) "}",
+        102);
+    opens(&store, NULL);
+    const otimes_entry *a = otimes_store_find(&store, "a_blocks");
+    const otimes_entry *b = otimes_store_find(&store, "b_blocks");
+    const otimes_entry *c = otimes_store_find(&store, "c_scales");
+    assert_int_equal(store.entry_count, 3); /* of each pair the scales are gone */
+    assert_true(a && b && c && c->dtype == OTIMES_DTYPE_U8);
+    assert_string_equal(otimes_dtype_name(a->dtype), "MXFP4");
+    assert_true(a->ndim == 2 && a->dim[0] == 2 && a->dim[1] == 96);
+    assert_true(a->stride[0] == 96 && a->stride[1] == 1 && a->bytes == 102);
+    assert_true(a->data[0] == 6 && a->scales[0] == 0 && a->scales[5] == 5);
+    assert_true(b->data == a->data && b->scales == a->scales && b->dim[1] == 96);
+    assert_string_equal(b->alias_of, "a_blocks");
+    assert_string_equal(c->alias_of, "a_scales");
+    otimes_store_close(&store);
+}
+
+static void blocks_and_scales_that_do_not_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header;
+        size_t data;
+    } cases[] = {
+        {"{" BYTES("w_blocks", "U8", "[2,16]", 0, 32) "," BYTES("w_scales", "U8", "[3]", 32,
+                                                                35) "}",
+         35},
+        {"{" BYTES("w_blocks", "U8", "[2,16]", 0, 32) "," BYTES("w_scales", "U8", "[2,1]", 32,
+                                                                34) "}",
+         34},
+        {"{" BYTES("w_blocks", "U8", "[2,16]", 0, 32) "," BYTES("w_scales", "I8", "[2]", 32,
+                                                                34) "}",
+         34},
+        {"{" BYTES("w_blocks", "I8", "[2,16]", 0, 32) "," BYTES("w_scales", "U8", "[2]", 32,
+                                                                34) "}",
+         34},
+        {"{" BYTES("w_blocks", "U8", "[2,8]", 0, 16) "," BYTES("w_scales", "U8", "[2]", 16, 18) "}",
+         18},
+        {"{" BYTES("w_blocks", "U8", "[16]", 0, 16) "," BYTES("w_scales", "U8", "[]", 16, 17) "}",
+         17},
+        {"{" BYTES("w_blocks", "U8", "[]", 0, 1) "," BYTES("w_scales", "U8", "[]", 1, 2) "}", 2},
+        {"{" BYTES("w_blocks", "U8", "[2,16]", 0, 32) "," BYTES("v_scales", "U8", "[2]", 32,
+                                                                34) "}",
+         34},
+        {"{" BYTES("wblocks", "U8", "[2,16]", 0, 32) "," BYTES("wscales", "U8", "[2]", 32, 34) "}",
+         34},
+        {"{" BYTES("blocks", "U8", "[2,16]", 0, 32) "," BYTES("scales", "U8", "[2]", 32, 34) "}",
+         34},
+        /* no elements, and a row whose length would not fit */
+        {"{" BYTES("w_blocks", "U8", "[0,576460752303423488,16]", 0,
+                   0) "," BYTES("w_scales", "U8", "[0,576460752303423488]", 0, 0) "}",
+         0},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        otimes_store store;
+        write_tensors("model.safetensors", cases[i].header, cases[i].data);
+        opens(&store, NULL);
+        if (store.entry_count != 2 || store.entries[0].scales || store.entries[1].scales) {
+            fail_msg("joined: %s", cases[i].header);
+        }
+        otimes_store_close(&store);
+    }
+}
+
 /* ---- shards ---- */
 
 #define INDEX "model.safetensors.index.json"
@@ -389,6 +468,21 @@ static void two_shards(void **state)
     assert_int_equal(store.entry_count, 2);
     assert_string_equal(store.entries[0].name, "a");
     assert_string_equal(store.entries[1].name, "b");
+    otimes_store_close(&store);
+}
+
+/* The index names both, and either may be in another file. */
+static void blocks_and_scales_in_two_shards(void **state)
+{
+    (void)state;
+    otimes_store store;
+    write_tensors("one.safetensors", "{" BYTES("w_scales", "U8", "[2]", 0, 2) "}", 2);
+    write_tensors("two.safetensors", "{" BYTES("w_blocks", "U8", "[2,16]", 0, 32) "}", 32);
+    write_index("{\"weight_map\":{\"w_blocks\":\"two.safetensors\","
+                "\"w_scales\":\"one.safetensors\"}}");
+    opens(&store, NULL);
+    assert_int_equal(store.entry_count, 1);
+    assert_true(store.entries[0].dim[0] == 64 && store.entries[0].scales[1] == 1);
     otimes_store_close(&store);
 }
 
@@ -474,7 +568,10 @@ int main(void)
         cmocka_unit_test_teardown(headers_that_lie, empty_folder),
         cmocka_unit_test_teardown(deep_nesting, empty_folder),
         cmocka_unit_test_teardown(aliases_that_lead_nowhere, empty_folder),
+        cmocka_unit_test_teardown(blocks_and_scales, empty_folder),
+        cmocka_unit_test_teardown(blocks_and_scales_that_do_not_fit, empty_folder),
         cmocka_unit_test_teardown(two_shards, empty_folder),
+        cmocka_unit_test_teardown(blocks_and_scales_in_two_shards, empty_folder),
         cmocka_unit_test_teardown(indices_that_lie, empty_folder),
         cmocka_unit_test_teardown(paths_that_are_no_model, empty_folder),
     };

@@ -57,7 +57,8 @@ static void spot_values(void **state)
         float got;
         assert_true(json_is_number(value));
         assert_non_null(entry);
-        otimes_dtype_gather(entry->dtype, entry->data, spots[i].index, 1, 1, 1, 1, &got);
+        const otimes_source source = {entry->dtype, entry->data, entry->scales};
+        otimes_dtype_gather(source, spots[i].index, 1, 1, 1, 1, &got);
         /* published with the digits of a float32 print: half a unit of the last one */
         assert_true(fabs((double)got - json_number_value(value)) <= 5e-9);
     }

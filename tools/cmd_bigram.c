@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "select.h"
+#include "text.h"
 
 typedef struct options {
     common_options common;
@@ -19,13 +20,13 @@ static const opt_word full_types[] = {
 static const opt own[] = {
     {.name = "rows",
      .argument = "LIST",
-     .help = "source tokens (default: those of --tokens)",
+     .help = "source tokens (default: those of --tokens or the text)",
      .kind = OPT_TEXT,
      .offset = offsetof(options, rows)},
     {.name = "columns",
      .argument = "LIST",
      .help = "output tokens that each row and all of its statistics are restricted to "
-             "(default: those of --tokens)",
+             "(default: those of --tokens or the text)",
      .kind = OPT_TEXT,
      .offset = offsetof(options, columns)},
     {.name = "exact",
@@ -57,19 +58,29 @@ static void defaults(void *memory)
     o->position = settings.position;
 }
 
+/* What --tokens or the text restrict rows and columns to that have no option of their own. */
+static int read_shared(const options *o, const otimes_model_info *info, otimes_index_list *list,
+                       otimes_err *err)
+{
+    const int64_t rows = o->rows ? INT64_MAX : info->d_vocab;
+    const int64_t columns = o->columns ? INT64_MAX : info->d_vocab_out;
+    const int64_t limit = rows < columns ? rows : columns;
+    return limit == INT64_MAX ? 0 : text_vocabulary(&o->common, limit, list, err);
+}
+
 static int run(const otimes_model *model, const void *memory, otimes_sink *sink, otimes_err *err)
 {
     const options *o = memory;
     const otimes_model_info *info = otimes_model_describe(model);
-    otimes_index_list rows = {NULL, 0}, columns = {NULL, 0};
+    otimes_index_list rows = {NULL, 0}, columns = {NULL, 0}, shared = {NULL, 0};
     otimes_bigram_settings settings;
     otimes_bigram_settings_default(&settings);
-    int rc = select_indices(o->rows ? o->rows : o->common.tokens, o->rows ? "--rows" : "--tokens",
-                            info->d_vocab, &rows, err);
+    int rc = select_indices(o->rows, "--rows", info->d_vocab, &rows, err);
     if (!rc) {
-        rc =
-            select_indices(o->columns ? o->columns : o->common.tokens,
-                           o->columns ? "--columns" : "--tokens", info->d_vocab_out, &columns, err);
+        rc = select_indices(o->columns, "--columns", info->d_vocab_out, &columns, err);
+    }
+    if (!rc) {
+        rc = read_shared(o, info, &shared, err);
     }
     if (rc) {
         goto done;
@@ -77,10 +88,10 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     if (o->common.top >= 0) {
         settings.top = o->common.top;
     }
-    settings.rows = rows.index;
-    settings.row_count = rows.count;
-    settings.columns = columns.index;
-    settings.column_count = columns.count;
+    settings.rows = o->rows ? rows.index : shared.index;
+    settings.row_count = o->rows ? rows.count : shared.count;
+    settings.columns = o->columns ? columns.index : shared.index;
+    settings.column_count = o->columns ? columns.count : shared.count;
     settings.exact = o->exact;
     settings.position = o->position;
     settings.full = (otimes_bigram_full)o->full;
@@ -88,6 +99,7 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
 done:
     otimes_index_list_free(&rows);
     otimes_index_list_free(&columns);
+    otimes_index_list_free(&shared);
     return rc;
 }
 
@@ -102,7 +114,7 @@ const command command_bigram = {
         "the row, and value and rank of the entry of the token itself. The table is computed in "
         "tiles and never held.",
     .example = "otimes bigram model/ -o bigram.h5 --top 20",
-    .shared = OPTS_TOKENS | OPTS_TOP,
+    .shared = OPTS_TOKENS | OPTS_TEXT | OPTS_TOP,
     .own = own,
     .size = sizeof(options),
     .defaults = defaults,

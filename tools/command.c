@@ -97,11 +97,13 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     if (rc) {
         return rc;
     }
-    fill_settings(options, &settings);
-    /* The library's own loops use the threads; products inside them are one thread's, so that every
-     * bit is the same at any number of threads. */
-    otimes_set_blas_threads(1);
-    rc = otimes_model_open(&model, options->model, &settings, err);
+    if (!cmd->no_weights) {
+        fill_settings(options, &settings);
+        /* The library's own loops use the threads; products inside them are one thread's, so that
+         * every bit is the same at any number of threads. */
+        otimes_set_blas_threads(1);
+        rc = otimes_model_open(&model, options->model, &settings, err);
+    }
     if (rc) {
         return rc;
     }

@@ -23,6 +23,7 @@ typedef struct command {
     const opt *own;                  /* options of its own */
     size_t size;                     /* of its options, whose first member is common_options */
     void (*defaults)(void *options); /* of its own options; all zero before. NULL: zero it is */
+    int no_weights;                  /* MODEL is not opened: run and card get NULL for it */
     /* The analysis: everything it finds goes to sink. */
     int (*run)(const otimes_model *model, const void *options, otimes_sink *sink, otimes_err *err);
     /* Instead of run, a text for people, when neither file nor format is asked for; NULL: none. */

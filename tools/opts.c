@@ -27,7 +27,7 @@ static void collect(const command *cmd, known *all)
     for (const opt *o = cmd->own; o && o->name && all->count < MAX_OPTIONS; o++) {
         all->option[all->count++] = *o;
     }
-    opts_shared(cmd->shared | OPTS_ALWAYS, shared);
+    opts_shared(cmd->shared | OPTS_ALWAYS | (cmd->no_weights ? 0 : OPTS_WEIGHTS), shared);
     for (const opt *o = shared; o->name && all->count < MAX_OPTIONS; o++) {
         all->option[all->count++] = *o;
     }
@@ -254,7 +254,7 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
     known all;
     int only_operands = 0, rc = 0;
     collect(cmd, &all);
-    common->top = -1;
+    common->top = common->bos = -1;
     common->fold_ln = common->center_writing_weights = -1;
     common->center_unembed = common->fold_value_biases = -1;
     common->progress = -1;

@@ -46,7 +46,9 @@ enum {
     OPTS_HEADS = 2,
     OPTS_TOKENS = 4,
     OPTS_TOP = 8,
-    OPTS_ALWAYS = 16 /* output, processing, threads, progress, help: every command takes these */
+    OPTS_TEXT = 16,    /* texts that are encoded to token ids */
+    OPTS_WEIGHTS = 32, /* processing, configuration, threads: every command that opens weights */
+    OPTS_ALWAYS = 64   /* output, progress, help: every command takes these */
 };
 
 enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL, FORMAT_SAFETENSORS };
@@ -57,6 +59,8 @@ typedef struct common_options {
     const char *output;                  /* NULL: not given */
     int format;                          /* enum opts_format */
     const char *layers, *heads, *tokens; /* as written; NULL: all */
+    const char *text, *text_file;        /* NULL: not given */
+    int bos;                             /* -1: as the tokenizer was trained */
     int64_t top;                         /* -1: the analysis' own default */
     int64_t threads;                     /* 0: all */
     const char *config;                  /* NULL: beside the weights */

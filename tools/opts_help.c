@@ -88,12 +88,20 @@ void opts_help(const command *cmd, FILE *to)
     opt shared[OPTS_SHARED_MAX];
     fprintf(to, "usage: otimes %s [options] MODEL\n\n", cmd->name);
     put_wrapped(to, cmd->about, 0, 0);
-    fputs("\nMODEL is a directory with config.json and model.safetensors (or shards and their\n"
-          "index), or one .safetensors file. LIST is like 0,3-5,9.\n",
-          to);
+    fputs(
+        cmd->no_weights
+            ? "\nMODEL is a directory with tokenizer.json, tokenizer.model, or vocab.json and\n"
+              "merges.txt, or one such file; its weights are not opened. LIST is like 0,3-5,9.\n"
+            : "\nMODEL is a directory with config.json and model.safetensors (or shards and their\n"
+              "index), or one .safetensors file. LIST is like 0,3-5,9.\n",
+        to);
     put_options(to, "Options of this command", cmd->own);
-    opts_shared(cmd->shared, shared);
+    opts_shared(cmd->shared & ~(unsigned)OPTS_TEXT, shared);
     put_options(to, "Selection", shared);
+    opts_shared(cmd->shared & OPTS_TEXT, shared);
+    put_options(to, "Text", shared);
+    opts_shared(cmd->no_weights ? 0 : OPTS_WEIGHTS, shared);
+    put_options(to, "Weights", shared);
     opts_shared(OPTS_ALWAYS, shared);
     put_options(to, "Options of every command", shared);
     fprintf(to, "\nExample:\n  %s\n", cmd->example);

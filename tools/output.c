@@ -52,6 +52,9 @@ static int put_text(output *out, const char *name, const char *text, otimes_err 
 static int put_sha256(output *out, otimes_err *err)
 {
     char *text = NULL;
+    if (!out->model) {
+        return 0;
+    }
     int rc = otimes_model_sha256(out->model, &text, err);
     if (!rc) {
         rc = put_text(out, "model_sha256", text, err);
@@ -169,6 +172,10 @@ int output_format(const common_options *options, int weights, int *format, otime
 {
     const char *path = options->output;
     *format = options->format ? options->format : format_of_name(path, weights);
+    if (*format == FORMAT_TSV && weights) {
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "--format: expected safetensors, hdf5 or null for weights, got tsv");
+    }
     if (*format == FORMAT_SAFETENSORS && !weights) {
         return fail(err, OTIMES_ERR_ARGUMENT,
                     "--format: safetensors holds weights (otimes convert), not results");

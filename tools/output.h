@@ -29,7 +29,7 @@ OTIMES_MUST_CHECK int output_format(const common_options *options, int weights, 
 
 /* Opens the sink. The first thing in it will be what names the result: schema, schema_version,
  * command_line, date (the analysis itself adds otimes_version and the model's facts). Pointers must
- * outlive it. Release with output_close. */
+ * outlive it. Without weights model is NULL. Release with output_close. */
 OTIMES_MUST_CHECK int output_open(output *out, const struct command *command,
                                   const common_options *options, const otimes_model *model,
                                   const char *command_line, otimes_err *err);

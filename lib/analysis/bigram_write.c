@@ -6,7 +6,7 @@
 
 #include "analysis/bigram_job.h"
 #include "base/sink.h"
-#include "model/describe.h"
+#include "model/labels.h"
 
 static int declare_outputs(bigram_writer *w, otimes_err *err)
 {

@@ -35,7 +35,7 @@ static int check_settings(const heads_job *job, otimes_err *err)
                          (long long)s->components);
     }
     if (rc == OTIMES_OK && s->matrices & OTIMES_HEADS_POSITIONS &&
-        info->positions != OTIMES_POSITIONS_LEARNED) {
+        !otimes_has_positions(job->model)) {
         rc = otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
                          "%s: matrices over positions: expected learned positions, got %s",
                          info->path, otimes_positions_name(info->positions));

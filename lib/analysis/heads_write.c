@@ -8,7 +8,7 @@
 #include "analysis/heads_job.h"
 #include "base/mem.h"
 #include "base/sink.h"
-#include "model/describe.h"
+#include "model/labels.h"
 #include "num/la.h"
 #include "run/directions.h"
 

@@ -38,6 +38,8 @@ static const struct {
     [OTIMES_DTYPE_Q4_K] = {"Q4_K", 256, 144, true},
     [OTIMES_DTYPE_Q5_K] = {"Q5_K", 256, 176, true},
     [OTIMES_DTYPE_Q6_K] = {"Q6_K", 256, 210, true},
+    [OTIMES_DTYPE_MXFP4] = {"MXFP4", 32, 17, true},
+    [OTIMES_DTYPE_MXFP4_APART] = {"MXFP4", 32, 16, true},
 };
 
 const char *otimes_dtype_name(otimes_dtype dtype)
@@ -79,24 +81,22 @@ bool otimes_dtype_parse(const char *name, otimes_dtype *dtype)
 
 /* The elements from number `first` of a block type on: pieces of blocks at both ends, whole blocks
  * between them. */
-static void read_blocks(otimes_dtype dtype, const unsigned char *source, int64_t first,
-                        int64_t count, float *out)
+static void read_blocks(otimes_source source, int64_t first, int64_t count, float *out)
 {
-    const int64_t block = types[dtype].block, size = (int64_t)types[dtype].size;
-    const unsigned char *at = source + first / block * size;
-    const int64_t skip = first % block;
+    const int64_t block = types[source.dtype].block, skip = first % block;
+    int64_t at = first / block;
     float piece[OTIMES_QUANT_LONGEST];
     if (skip > 0 && count > 0) {
         const int64_t head = count < block - skip ? count : block - skip;
-        otimes_quant_decode(dtype, at, 1, piece);
+        otimes_quant_decode(source, at, 1, piece);
         memcpy(out, piece + skip, (size_t)head * sizeof *out);
-        at += size;
+        at++;
         out += head;
         count -= head;
     }
-    otimes_quant_decode(dtype, at, count / block, out);
+    otimes_quant_decode(source, at, count / block, out);
     if (count % block > 0) {
-        otimes_quant_decode(dtype, at + count / block * size, 1, piece);
+        otimes_quant_decode(source, at + count / block, 1, piece);
         memcpy(out + count / block * block, piece, (size_t)(count % block) * sizeof *out);
     }
 }
@@ -139,7 +139,8 @@ void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, fl
     case OTIMES_DTYPE_Q4_K:
     case OTIMES_DTYPE_Q5_K:
     case OTIMES_DTYPE_Q6_K:
-        read_blocks(dtype, bytes, 0, count, out);
+    case OTIMES_DTYPE_MXFP4:
+        read_blocks((otimes_source){.dtype = dtype, .data = bytes}, 0, count, out);
         return;
     case OTIMES_DTYPE_F8_E4M3:
     case OTIMES_DTYPE_F8_E5M2:
@@ -152,20 +153,21 @@ void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, fl
     case OTIMES_DTYPE_U16:
     case OTIMES_DTYPE_U8:
     case OTIMES_DTYPE_BOOL:
+    case OTIMES_DTYPE_MXFP4_APART:
     case OTIMES_DTYPE_COUNT:
-        break; /* callers ask otimes_dtype_is_weight first */
+        break; /* callers ask otimes_dtype_is_weight first, and gather where scales are apart */
     }
     memset(out, 0, (size_t)count * sizeof *out);
 }
 
 /* `count` elements from number `first` on. */
-static void read_run(otimes_dtype dtype, const unsigned char *source, int64_t first, int64_t count,
-                     float *out)
+static void read_run(otimes_source source, int64_t first, int64_t count, float *out)
 {
-    if (types[dtype].block > 1) {
-        read_blocks(dtype, source, first, count, out);
+    if (types[source.dtype].block > 1) {
+        read_blocks(source, first, count, out);
     } else {
-        otimes_dtype_read(dtype, source + first * (int64_t)types[dtype].size, count, out);
+        const int64_t size = (int64_t)types[source.dtype].size;
+        otimes_dtype_read(source.dtype, source.data + first * size, count, out);
     }
 }
 
@@ -174,10 +176,10 @@ enum { RUN = 64, LONGEST_RUN = OTIMES_QUANT_LONGEST, ACROSS = 16 };
 /* Stored columns run along memory where rows were wanted to: read short runs, write them across. A
  * run ends with a block of the first column, which decodes each block once where columns begin at
  * blocks. */
-static void gather_transposed(otimes_dtype dtype, const unsigned char *source, int64_t offset,
-                              int64_t rows, int64_t columns, int64_t column_stride, float *out)
+static void gather_transposed(otimes_source source, int64_t offset, int64_t rows, int64_t columns,
+                              int64_t column_stride, float *out)
 {
-    const int64_t most = types[dtype].block > RUN ? types[dtype].block : RUN;
+    const int64_t block = types[source.dtype].block, most = block > RUN ? block : RUN;
     float runs[ACROSS * LONGEST_RUN]; /* one every `most` */
     for (int64_t row = 0, run; row < rows; row += run) {
         run = most - (offset + row) % most;
@@ -185,8 +187,7 @@ static void gather_transposed(otimes_dtype dtype, const unsigned char *source, i
         for (int64_t column = 0; column < columns; column += ACROSS) {
             const int64_t across = columns - column < ACROSS ? columns - column : ACROSS;
             for (int64_t j = 0; j < across; j++) {
-                read_run(dtype, source, offset + (column + j) * column_stride + row, run,
-                         runs + j * most);
+                read_run(source, offset + (column + j) * column_stride + row, run, runs + j * most);
             }
             for (int64_t i = 0; i < run; i++) {
                 for (int64_t j = 0; j < across; j++) {
@@ -199,11 +200,10 @@ static void gather_transposed(otimes_dtype dtype, const unsigned char *source, i
 
 /* Neither stride is 1: element by element along the shorter one, and a block is decoded again only
  * when another one came between. */
-static void gather_scattered(otimes_dtype dtype, const unsigned char *source, int64_t offset,
-                             int64_t rows, int64_t columns, int64_t row_stride,
-                             int64_t column_stride, float *out)
+static void gather_scattered(otimes_source source, int64_t offset, int64_t rows, int64_t columns,
+                             int64_t row_stride, int64_t column_stride, float *out)
 {
-    const int64_t block = types[dtype].block, size = (int64_t)types[dtype].size;
+    const int64_t block = types[source.dtype].block;
     const bool down = row_stride < column_stride;
     const int64_t outer = down ? columns : rows, inner = down ? rows : columns;
     float held[OTIMES_QUANT_LONGEST];
@@ -214,28 +214,28 @@ static void gather_scattered(otimes_dtype dtype, const unsigned char *source, in
             const int64_t place = offset + i * row_stride + j * column_stride;
             if (place / block != held_block) {
                 held_block = place / block;
-                otimes_dtype_read(dtype, source + held_block * size, block, held);
+                read_run(source, held_block * block, block, held);
             }
             out[i * columns + j] = held[place % block];
         }
     }
 }
 
-void otimes_dtype_gather(otimes_dtype dtype, const void *source, int64_t offset, int64_t rows,
-                         int64_t columns, int64_t row_stride, int64_t column_stride, float *out)
+void otimes_dtype_gather(otimes_source source, int64_t offset, int64_t rows, int64_t columns,
+                         int64_t row_stride, int64_t column_stride, float *out)
 {
     if (column_stride == 1 || (columns == 1 && row_stride == 1)) {
         if (row_stride == columns || rows == 1) {
-            read_run(dtype, source, offset, rows * columns, out);
+            read_run(source, offset, rows * columns, out);
             return;
         }
         for (int64_t i = 0; i < rows; i++) {
-            read_run(dtype, source, offset + i * row_stride, columns, out + i * columns);
+            read_run(source, offset + i * row_stride, columns, out + i * columns);
         }
     } else if (row_stride == 1) {
-        gather_transposed(dtype, source, offset, rows, columns, column_stride, out);
+        gather_transposed(source, offset, rows, columns, column_stride, out);
     } else {
-        gather_scattered(dtype, source, offset, rows, columns, row_stride, column_stride, out);
+        gather_scattered(source, offset, rows, columns, row_stride, column_stride, out);
     }
 }
 

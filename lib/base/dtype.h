@@ -36,12 +36,23 @@ typedef enum otimes_dtype {
     OTIMES_DTYPE_Q4_K,
     OTIMES_DTYPE_Q5_K,
     OTIMES_DTYPE_Q6_K,
+    OTIMES_DTYPE_MXFP4,
+    OTIMES_DTYPE_MXFP4_APART, /* as Hugging Face keeps it: scales in a tensor of their own */
     OTIMES_DTYPE_COUNT
 } otimes_dtype;
 
-/* "F32", "BF16" ... as safetensors spells them, "Q4_K" ... as GGUF does. */
+/* Numbers as they lie in a file; need not be aligned. */
+typedef struct otimes_source {
+    otimes_dtype dtype;
+    const unsigned char *data;
+    const unsigned char *scales; /* one byte a block for MXFP4_APART; else NULL */
+} otimes_source;
+
+/* "F32", "BF16" ... as safetensors spells them, "Q4_K" ... as GGUF does. Both forms of MXFP4 are
+ * "MXFP4". */
 const char *otimes_dtype_name(otimes_dtype dtype);
-/* Elements and bytes of one block; a plain type's block is one element. */
+/* Elements and bytes of one block, without a scale kept apart; a plain type's block is one
+ * element. */
 int64_t otimes_dtype_block(otimes_dtype dtype);
 size_t otimes_dtype_size(otimes_dtype dtype);
 /* Bytes of `elements` elements; false when these are negative or no whole number of blocks, or when
@@ -53,14 +64,15 @@ bool otimes_dtype_parse(const char *name, otimes_dtype *dtype);
 bool otimes_dtype_is_weight(otimes_dtype dtype);
 
 /* Converts count consecutive numbers to float32, from the beginning of a block on. dtype must be a
- * weight type; F64 is rounded to nearest. source need not be aligned and holds whole blocks. */
+ * weight type that keeps no scales apart; F64 is rounded to nearest. source need not be aligned and
+ * holds whole blocks. */
 void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, float *out);
 
 /* Reads a matrix out[i * columns + j] = source[offset + i * row_stride + j * column_stride],
  * strides and offset in elements and none negative, in runs along memory, so that transposed
  * layouts cost a pass over memory and not a cache miss (or the decoding of a block) an element. */
-void otimes_dtype_gather(otimes_dtype dtype, const void *source, int64_t offset, int64_t rows,
-                         int64_t columns, int64_t row_stride, int64_t column_stride, float *out);
+void otimes_dtype_gather(otimes_source source, int64_t offset, int64_t rows, int64_t columns,
+                         int64_t row_stride, int64_t column_stride, float *out);
 
 /* float32 to IEEE half, to nearest even; overflow gives infinity. */
 void otimes_f32_to_f16(const float *source, int64_t count, uint16_t *out);

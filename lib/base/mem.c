@@ -100,3 +100,11 @@ void otimes_text_free(otimes_text *text)
     otimes_free(text->data);
     *text = (otimes_text){0};
 }
+
+void otimes_text_release(char **text)
+{
+    if (text) {
+        otimes_free(*text);
+        *text = NULL;
+    }
+}

@@ -185,18 +185,62 @@ static void decode_q6_k(const unsigned char *restrict block, float *restrict out
     }
 }
 
+/* ---- 32 elements of 4 bits that are floating-point numbers themselves ---- */
+
+/* MXFP4 of the OCP's Microscaling Formats Specification 1.0: E2M1 numbers, a sign and three bits,
+ * that share a power of two. As in ggml -0 reads 0. */
+static const float e2m1[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+/* E8M0: 2^(e - 127), subnormal for e = 0. 255 is NaN, as the specification has it, and with it the
+ * whole block; ggml and transformers do not look and read 2^128. */
+static float power_of(unsigned char e)
+{
+    return otimes_float_of_bits(e == 0 ? 0x00400000 : e == 255 ? 0x7fc00000 : (uint32_t)e << 23);
+}
+
+static void decode_mxfp4(const unsigned char *restrict block, float *restrict out)
+{
+    const float d = power_of(block[0]);
+    const unsigned char *quants = block + 1;
+    for (int i = 0; i < HALF_BLOCK; i++) {
+        out[i] = d * e2m1[quants[i] & 15];
+        out[i + HALF_BLOCK] = d * e2m1[quants[i] >> 4];
+    }
+}
+
+/* Element 2 i is the low nibble of byte i, element 2 i + 1 the high one (transformers'
+ * integrations/mxfp4.py). */
+static void decode_mxfp4_apart(const unsigned char *restrict quants, unsigned char scale,
+                               float *restrict out)
+{
+    const float d = power_of(scale);
+    for (int i = 0; i < HALF_BLOCK; i++) {
+        out[2 * i] = d * e2m1[quants[i] & 15];
+        out[2 * i + 1] = d * e2m1[quants[i] >> 4];
+    }
+}
+
 static void (*const decoders[OTIMES_DTYPE_COUNT])(const unsigned char *block, float *out) = {
-    [OTIMES_DTYPE_Q4_0] = decode_q4_0, [OTIMES_DTYPE_Q4_1] = decode_q4_1,
-    [OTIMES_DTYPE_Q5_0] = decode_q5_0, [OTIMES_DTYPE_Q5_1] = decode_q5_1,
-    [OTIMES_DTYPE_Q8_0] = decode_q8_0, [OTIMES_DTYPE_Q2_K] = decode_q2_k,
-    [OTIMES_DTYPE_Q3_K] = decode_q3_k, [OTIMES_DTYPE_Q4_K] = decode_q4_k,
-    [OTIMES_DTYPE_Q5_K] = decode_q5_k, [OTIMES_DTYPE_Q6_K] = decode_q6_k,
+    [OTIMES_DTYPE_Q4_0] = decode_q4_0,   [OTIMES_DTYPE_Q4_1] = decode_q4_1,
+    [OTIMES_DTYPE_Q5_0] = decode_q5_0,   [OTIMES_DTYPE_Q5_1] = decode_q5_1,
+    [OTIMES_DTYPE_Q8_0] = decode_q8_0,   [OTIMES_DTYPE_Q2_K] = decode_q2_k,
+    [OTIMES_DTYPE_Q3_K] = decode_q3_k,   [OTIMES_DTYPE_Q4_K] = decode_q4_k,
+    [OTIMES_DTYPE_Q5_K] = decode_q5_k,   [OTIMES_DTYPE_Q6_K] = decode_q6_k,
+    [OTIMES_DTYPE_MXFP4] = decode_mxfp4,
 };
 
-void otimes_quant_decode(otimes_dtype dtype, const unsigned char *source, int64_t count, float *out)
+void otimes_quant_decode(otimes_source source, int64_t first, int64_t count, float *out)
 {
-    const int64_t bytes = (int64_t)otimes_dtype_size(dtype), block = otimes_dtype_block(dtype);
+    const int64_t bytes = (int64_t)otimes_dtype_size(source.dtype);
+    const int64_t block = otimes_dtype_block(source.dtype);
+    const unsigned char *at = source.data + first * bytes;
+    if (source.dtype == OTIMES_DTYPE_MXFP4_APART) {
+        for (int64_t i = 0; i < count; i++) {
+            decode_mxfp4_apart(at + i * bytes, source.scales[first + i], out + i * block);
+        }
+        return;
+    }
     for (int64_t i = 0; i < count; i++) {
-        decoders[dtype](source + i * bytes, out + i * block);
+        decoders[source.dtype](at + i * bytes, out + i * block);
     }
 }

@@ -55,7 +55,7 @@ static const struct {
     [36] = {"IQ4_NL_4_4", UNREAD},
     [37] = {"IQ4_NL_4_8", UNREAD},
     [38] = {"IQ4_NL_8_8", UNREAD},
-    [39] = {"MXFP4", UNREAD},
+    [39] = {"MXFP4", OTIMES_DTYPE_MXFP4},
     [40] = {"NVFP4", UNREAD},
     [41] = {"Q1_0", UNREAD},
 };

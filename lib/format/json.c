@@ -6,11 +6,11 @@
 #include "base/mem.h"
 #include "format/map.h"
 
-int otimes_json_parse(json_t **json, const void *text, int64_t bytes, const char *name,
-                      otimes_err *err)
+static int parse(json_t **json, const void *text, int64_t bytes, const char *name, size_t flags,
+                 otimes_err *err)
 {
     json_error_t problem;
-    *json = json_loadb(text ? text : "", (size_t)bytes, JSON_REJECT_DUPLICATES, &problem);
+    *json = json_loadb(text ? text : "", (size_t)bytes, JSON_REJECT_DUPLICATES | flags, &problem);
     if (!*json) {
         /* Without memory for its first buffer jansson gives no code and no line. */
         if (json_error_code(&problem) == json_error_out_of_memory || problem.line < 0) {
@@ -22,13 +22,19 @@ int otimes_json_parse(json_t **json, const void *text, int64_t bytes, const char
     return OTIMES_OK;
 }
 
-int otimes_json_load(json_t **json, const char *path, otimes_err *err)
+int otimes_json_parse(json_t **json, const void *text, int64_t bytes, const char *name,
+                      otimes_err *err)
+{
+    return parse(json, text, bytes, name, 0, err);
+}
+
+static int load(json_t **json, const char *path, size_t flags, otimes_err *err)
 {
     otimes_map map;
     *json = NULL;
     int rc = otimes_map_open(&map, path, err);
     if (rc == OTIMES_OK) {
-        rc = otimes_json_parse(json, map.data, map.bytes, path, err);
+        rc = parse(json, map.data, map.bytes, path, flags, err);
     }
     if (rc == OTIMES_OK && !json_is_object(*json)) {
         json_decref(*json);
@@ -52,6 +58,16 @@ int otimes_json_text(const json_t *json, char **text, otimes_err *err)
         json_dumpb(json, *text, length, flags);
     }
     return rc;
+}
+
+int otimes_json_load(json_t **json, const char *path, otimes_err *err)
+{
+    return load(json, path, 0, err);
+}
+
+int otimes_json_load_wide(json_t **json, const char *path, otimes_err *err)
+{
+    return load(json, path, JSON_DECODE_INT_AS_REAL, err);
 }
 
 /* One name, which may be a path of members with dots. */

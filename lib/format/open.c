@@ -4,6 +4,7 @@
  */
 #include "format/open.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -32,11 +33,12 @@ static const struct {
     const char *name;
     bool (*recognise)(const otimes_map *map);
     int (*add)(otimes_store *store, const otimes_file *file, otimes_err *err);
+    bool marked; /* by more than plausible numbers */
 } formats[] = {
-    {"gguf", otimes_gguf_recognise, otimes_gguf_add},
-    {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add},
-    {"pytorch", otimes_torch_recognise, otimes_torch_add},
-    {"llama2.c", otimes_llama2c_recognise, otimes_llama2c_add},
+    {"gguf", otimes_gguf_recognise, otimes_gguf_add, true},
+    {"safetensors", otimes_safetensors_recognise, otimes_safetensors_add, true},
+    {"pytorch", otimes_torch_recognise, otimes_torch_add, true},
+    {"llama2.c", otimes_llama2c_recognise, otimes_llama2c_add, false},
 };
 
 static int unknown_format(const char *path, otimes_err *err)
@@ -170,6 +172,61 @@ static int open_if_there(otimes_store *store, const char *name, bool shards, boo
     return rc;
 }
 
+/* By its first bytes; those of llama2.c have no mark and prove nothing here. */
+static bool has_mark(const char *path)
+{
+    otimes_map map;
+    bool known = false;
+    if (otimes_map_open(&map, path, NULL) != OTIMES_OK) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        known |= formats[i].marked && formats[i].recognise(&map);
+    }
+    otimes_map_close(&map);
+    return known;
+}
+
+/* A folder without any of the usual names: the one file in it that is a checkpoint. */
+static int open_only_file(otimes_store *store, otimes_err *err)
+{
+    char *found = NULL;
+    int count = 0, rc = OTIMES_OK;
+    DIR *folder = opendir(store->directory);
+    const struct dirent *item;
+    while (folder && rc == OTIMES_OK && (item = readdir(folder))) {
+        char *path = otimes_path_join(store->directory, item->d_name, err);
+        rc = path ? OTIMES_OK : OTIMES_ERR_MEMORY;
+        if (path && has_mark(path)) {
+            otimes_free(found);
+            found = path;
+            count++;
+        } else {
+            otimes_free(path);
+        }
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    if (rc == OTIMES_OK && count == 1) {
+        return open_single(store, found, err);
+    }
+    otimes_free(found);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    return count
+               ? otimes_fail(err, OTIMES_ERR_IO,
+                             "%s: several models in this folder: expected one, got %d files; name "
+                             "the file",
+                             store->directory, count)
+               : otimes_fail(err, OTIMES_ERR_IO,
+                             "%s: no model in this folder: expected model.safetensors, "
+                             "pytorch_model.bin, the index of either, or one file of a known "
+                             "format",
+                             store->directory);
+}
+
 static int open_directory(otimes_store *store, const char *path, otimes_err *err)
 {
     store->directory = otimes_strdup(path);
@@ -186,10 +243,7 @@ static int open_directory(otimes_store *store, const char *path, otimes_err *err
             return rc;
         }
     }
-    return otimes_fail(err, OTIMES_ERR_IO,
-                       "%s: no model in this folder: expected model.safetensors, "
-                       "pytorch_model.bin, or the index of either",
-                       path);
+    return open_only_file(store, err);
 }
 
 static int open_file(otimes_store *store, const char *path, otimes_err *err)
@@ -213,7 +267,9 @@ int otimes_store_open(otimes_store *store, const char *path, otimes_err *err)
     }
     const int rc =
         S_ISDIR(st.st_mode) ? open_directory(store, path, err) : open_file(store, path, err);
-    if (rc != OTIMES_OK) {
+    if (rc == OTIMES_OK) {
+        otimes_store_join(store);
+    } else {
         otimes_store_close(store);
     }
     return rc;

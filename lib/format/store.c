@@ -27,8 +27,9 @@ int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err 
     *kept = *entry;
     kept->name = otimes_strdup(entry->name);
     kept->group = otimes_strdup(entry->group ? entry->group : "");
+    kept->alias_of = entry->alias_of ? otimes_strdup(entry->alias_of) : NULL;
     store->entry_count++;
-    return kept->name && kept->group
+    return kept->name && kept->group && !kept->alias_of == !entry->alias_of
                ? OTIMES_OK
                : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: tensor name");
 }
@@ -82,6 +83,7 @@ static void free_entry(otimes_entry *entry)
 {
     otimes_free(entry->name);
     otimes_free(entry->group);
+    otimes_free(entry->alias_of);
 }
 
 void otimes_store_choose(otimes_store *store, const char *group)
@@ -126,4 +128,68 @@ void otimes_store_close(otimes_store *store)
     otimes_free(store->directory);
     json_decref(store->config);
     *store = (otimes_store){0};
+}
+
+/* ---- blocks and their scales ---- */
+
+static const otimes_dtype packed_type = OTIMES_DTYPE_MXFP4_APART;
+
+static bool is_row_major(const otimes_entry *entry)
+{
+    otimes_entry packed = *entry;
+    otimes_entry_row_major(&packed);
+    return memcmp(packed.stride, entry->stride, (size_t)entry->ndim * sizeof *entry->stride) == 0;
+}
+
+/* Among the first `count` entries, or NULL. The two endings are equally long. */
+static otimes_entry *find_blocks(const otimes_store *store, int64_t count, otimes_entry *scales)
+{
+    const size_t length = strlen(scales->name), ending = strlen("scales");
+    if (length <= ending || strcmp(scales->name + length - ending - 1, "_scales") != 0) {
+        return NULL;
+    }
+    memcpy(scales->name + length - ending, "blocks", ending);
+    otimes_entry *blocks = bsearch(scales, store->entries, (size_t)count, sizeof *scales, by_name);
+    memcpy(scales->name + length - ending, "scales", ending);
+    return blocks;
+}
+
+/* False, and nothing changed, when the two do not fit. */
+static bool join(otimes_entry *blocks, const otimes_entry *scales)
+{
+    const int last = scales->ndim - 1;
+    bool fits = blocks->dtype == OTIMES_DTYPE_U8 && scales->dtype == OTIMES_DTYPE_U8 && last >= 0 &&
+                blocks->ndim == scales->ndim + 1 && !blocks->alias_of == !scales->alias_of &&
+                is_row_major(blocks) && is_row_major(scales) &&
+                blocks->dim[last + 1] == (int64_t)otimes_dtype_size(packed_type);
+    for (int i = 0; fits && i <= last; i++) {
+        fits = blocks->dim[i] == scales->dim[i];
+    }
+    int64_t row;
+    if (!fits || !otimes_mul_i64(scales->dim[last], otimes_dtype_block(packed_type), &row)) {
+        return false;
+    }
+    blocks->dtype = packed_type;
+    blocks->ndim = scales->ndim;
+    blocks->dim[last] = row;
+    otimes_entry_row_major(blocks);
+    blocks->scales = scales->data;
+    blocks->bytes += scales->bytes;
+    return true;
+}
+
+/* X_blocks stands before X_scales: among those kept already. */
+void otimes_store_join(otimes_store *store)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < store->entry_count; i++) {
+        otimes_entry *entry = &store->entries[i];
+        otimes_entry *blocks = find_blocks(store, kept, entry);
+        if (blocks && join(blocks, entry)) {
+            free_entry(entry);
+        } else {
+            store->entries[kept++] = *entry;
+        }
+    }
+    store->entry_count = kept;
 }

@@ -20,8 +20,9 @@ typedef struct otimes_entry {
     int ndim;
     int64_t dim[OTIMES_MAX_DIMS], stride[OTIMES_MAX_DIMS]; /* strides in elements, none negative */
     const unsigned char *data;                             /* element 0, inside a mapped file */
-    int64_t bytes;                                         /* from the first to the last element */
-    const char *alias_of; /* another entry's name when the file says that this one is the same */
+    const unsigned char *scales; /* of the first block, where they lie apart; else NULL */
+    int64_t bytes;               /* from the first to the last element, and of the scales apart */
+    char *alias_of; /* another entry's name when the file says that this one is the same */
 } otimes_entry;
 
 typedef struct otimes_file {
@@ -39,8 +40,8 @@ typedef struct otimes_store {
     int64_t entry_count, entry_capacity;
 } otimes_store;
 
-/* For loaders: appends an entry (name and group are copied, a NULL group is ""); order and
- * duplicates are settled at the end. */
+/* For loaders: appends an entry (name, group and alias_of are copied, a NULL group is ""); order
+ * and duplicates are settled at the end. */
 int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err *err);
 
 /* For loaders: strides of row-major order. */
@@ -48,6 +49,11 @@ void otimes_entry_row_major(otimes_entry *entry);
 
 /* When all loaders are done: sorts, refuses duplicates. OTIMES_ERR_FORMAT. */
 int otimes_store_settle(otimes_store *store, otimes_err *err);
+
+/* When a store is settled and held against its index: what is MXFP4 in two tensors, X_blocks U8
+ * [..., k, 16] and X_scales U8 [..., k], becomes the one entry X_blocks of MXFP4 [..., 32 k]. Pairs
+ * that do not fit, and halves of pairs, stay what they are. */
+void otimes_store_join(otimes_store *store);
 
 /* Group number `index` in ascending order, or NULL beyond the last. */
 const char *otimes_store_group(const otimes_store *store, int64_t index);

@@ -120,7 +120,6 @@ typedef enum otimes_need {
     OTIMES_NEED_POSITIONS, /* with learned positions */
     OTIMES_NEED_NORM,      /* with a norm that has weights */
     OTIMES_NEED_LN,        /* with a LayerNorm that has weights: its bias */
-    OTIMES_NEED_LN_OR_NOT, /* the same where families differ: it may be absent */
     OTIMES_NEED_MLP,       /* with an MLP, in layers without experts */
     OTIMES_NEED_GATE,      /* with a gated MLP, in layers without experts */
     OTIMES_NEED_MLP_NORM,  /* with an MLP and a norm that has weights */
@@ -182,7 +181,7 @@ typedef enum otimes_number {
 } otimes_number;
 
 /* Fallbacks that are no values: settled from another dimension or from the weights; an error; the
- * root of d_model; d_head where that is 256 and d_model / n_heads elsewhere. */
+ * root of d_model; d_model / n_heads where d_head is 128 and d_head elsewhere. */
 #define OTIMES_DERIVED 0.0
 #define OTIMES_REQUIRED (-1.0)
 #define OTIMES_ROOT_D_MODEL (-2.0)
@@ -239,6 +238,7 @@ typedef struct otimes_arch {
     otimes_qk_norm qk_norm;
     otimes_routing routing;
     otimes_flag norm_top; /* weights of the chosen experts are scaled to sum 1 */
+    bool gguf_norm_top;   /* and so in GGUF, which has no word for it */
     otimes_windows windows;
     int window_pattern;        /* without one in the configuration */
     int no_rope_every;         /* every so-many-th layer rotates nothing; 0: all rotate */

@@ -312,15 +312,14 @@ const otimes_tensor_rule otimes_names_progress[] = {
 };
 
 /* This library's orientation already, but for W_U and experts. Grouped keys and values are stored once
- * per group under a leading underscore. Converted models of some families have LayerNorms without
- * biases. */
+ * per group under a leading underscore. */
 const otimes_tensor_rule otimes_names_transformer_lens[] = {
     WEIGHT(W_E, "embed.W_E", "v d", ALWAYS),
     WEIGHT(EMBED_LN_W, "embed.ln.w", "d", OPTIONAL),
     WEIGHT(EMBED_LN_B, "embed.ln.b", "d", OPTIONAL),
     WEIGHT(W_POS, "pos_embed.W_pos", "c d", POSITIONS),
     WEIGHT(LN1_W, "blocks.{l}.ln1.w", "d", NORM),
-    WEIGHT(LN1_B, "blocks.{l}.ln1.b", "d", LN_OR_NOT),
+    WEIGHT(LN1_B, "blocks.{l}.ln1.b", "d", LN),
     WEIGHT(W_Q, "blocks.{l}.attn.W_Q", "h d e", ALWAYS),
     WEIGHT(W_K, "blocks.{l}.attn.W_K|blocks.{l}.attn._W_K", "k d e", ALWAYS),
     WEIGHT(W_V, "blocks.{l}.attn.W_V|blocks.{l}.attn._W_V", "k d e", ALWAYS),
@@ -336,7 +335,7 @@ const otimes_tensor_rule otimes_names_transformer_lens[] = {
     WEIGHT(SINKS, "blocks.{l}.attn.sinks", "h", OPTIONAL),
     WEIGHT(LN1_POST_W, "blocks.{l}.ln1_post.w", "d", OPTIONAL),
     WEIGHT(LN2_W, "blocks.{l}.ln2.w", "d", MLP_NORM),
-    WEIGHT(LN2_B, "blocks.{l}.ln2.b", "d", LN_OR_NOT),
+    WEIGHT(LN2_B, "blocks.{l}.ln2.b", "d", MLP_LN),
     WEIGHT(LN2_POST_W, "blocks.{l}.ln2_post.w", "d", OPTIONAL),
     WEIGHT(W_IN, "blocks.{l}.mlp.W_in", "d m", MLP),
     WEIGHT(W_GATE, "blocks.{l}.mlp.W_gate", "d m", GATE),
@@ -357,7 +356,7 @@ const otimes_tensor_rule otimes_names_transformer_lens[] = {
     WEIGHT(SHARED_OUT, "blocks.{l}.mlp.shared.W_out", "s d", OPTIONAL),
     WEIGHT(SHARED_ROUTER, "blocks.{l}.mlp.shared.router", "d", OPTIONAL),
     WEIGHT(LNF_W, "ln_final.w", "d", NORM),
-    WEIGHT(LNF_B, "ln_final.b", "d", LN_OR_NOT),
+    WEIGHT(LNF_B, "ln_final.b", "d", LN),
     WEIGHT(W_U, "unembed.W_U", "d u", ALWAYS),
     WEIGHT(B_U, "unembed.b_U", "u", OPTIONAL),
     END,

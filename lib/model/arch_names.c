@@ -146,7 +146,8 @@ const otimes_tensor_rule otimes_names_shared_expert[] = {
     END,
 };
 
-/* Experts in one tensor, [in, out], gate and up in alternate columns. */
+/* Experts in one tensor, [in, out], gate and up in alternate columns; published ones are MXFP4,
+ * [out, in]. Where neither form is there, the absence of the former is told. */
 const otimes_tensor_rule otimes_names_gpt_oss[] = {
     WEIGHT(SINKS, "layers.{l}.self_attn.sinks", "h", ALWAYS),
     WEIGHT(ROUTER_W, "layers.{l}.mlp.router.weight", "x d", EXPERTS),
@@ -154,6 +155,9 @@ const otimes_tensor_rule otimes_names_gpt_oss[] = {
     PIECE(EXPERT_GATE, "layers.{l}.mlp.experts.gate_up_proj", "x d (n 2)", EXPERTS, 0),
     PIECE(EXPERT_IN, "layers.{l}.mlp.experts.gate_up_proj", "x d (n 2)", EXPERTS, 1),
     WEIGHT(EXPERT_OUT, "layers.{l}.mlp.experts.down_proj", "x n d", EXPERTS),
+    PIECE(EXPERT_GATE, "layers.{l}.mlp.experts.gate_up_proj_blocks", "x (n 2) d", OPTIONAL, 0),
+    PIECE(EXPERT_IN, "layers.{l}.mlp.experts.gate_up_proj_blocks", "x (n 2) d", OPTIONAL, 1),
+    WEIGHT(EXPERT_OUT, "layers.{l}.mlp.experts.down_proj_blocks", "x d n", OPTIONAL),
     PIECE(EXPERT_B_GATE, "layers.{l}.mlp.experts.gate_up_proj_bias", "x (n 2)", EXPERTS, 0),
     PIECE(EXPERT_B_IN, "layers.{l}.mlp.experts.gate_up_proj_bias", "x (n 2)", EXPERTS, 1),
     WEIGHT(EXPERT_B_OUT, "layers.{l}.mlp.experts.down_proj_bias", "x d", EXPERTS),

@@ -275,7 +275,7 @@ static bool is_needed(const otimes_model *model, const otimes_tensor_rule *rule,
     const otimes_model_info *info = &model->info;
     const bool final = rule->slot == OTIMES_SLOT_LNF_W || rule->slot == OTIMES_SLOT_LNF_B;
     const bool norm = model->norm_has_weights && (final || model->pre_norm);
-    const bool ln = norm && info->norm == OTIMES_NORM_LN;
+    const bool ln = norm && info->norm == OTIMES_NORM_LN && model->norm_has_biases;
     const bool mlp = info->mlp != OTIMES_MLP_NONE;
     /* A layer with neither an MLP nor experts lacks what its family has. */
     const bool experts =
@@ -286,7 +286,6 @@ static bool is_needed(const otimes_model *model, const otimes_tensor_rule *rule,
     case OTIMES_NEED_ALWAYS:
         return true;
     case OTIMES_NEED_OPTIONAL:
-    case OTIMES_NEED_LN_OR_NOT:
         return false;
     case OTIMES_NEED_POSITIONS:
         return info->positions == OTIMES_POSITIONS_LEARNED ||
@@ -318,8 +317,6 @@ static bool has_place(const otimes_model *model, const otimes_tensor_rule *rule)
     switch (rule->need) {
     case OTIMES_NEED_OPTIONAL:
         return true;
-    case OTIMES_NEED_LN_OR_NOT:
-        return model->norm_has_weights && model->info.norm == OTIMES_NORM_LN;
     case OTIMES_NEED_MLP:
         return model->info.mlp != OTIMES_MLP_NONE;
     case OTIMES_NEED_GATE:

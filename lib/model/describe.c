@@ -204,20 +204,3 @@ int otimes_model_attributes(const otimes_model *model, otimes_sink *sink, otimes
     }
     return rc == OTIMES_OK ? otimes_sink_f64(sink, "attn_scale", info->attn_scale, err) : rc;
 }
-
-int otimes_token_labels(const otimes_model *model, bool output, const int64_t *ids, int64_t count,
-                        const char ***labels, otimes_err *err)
-{
-    const otimes_vocab *vocab = output && model->info.d_vocab != model->info.d_vocab_out
-                                    ? &model->output_vocab
-                                    : &model->vocab;
-    *labels = NULL;
-    if (!vocab->count) {
-        return OTIMES_OK;
-    }
-    const int rc = OTIMES_NEW(labels, count, err);
-    for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
-        (*labels)[i] = vocab->text[ids ? ids[i] : i];
-    }
-    return rc;
-}

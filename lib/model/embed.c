@@ -19,24 +19,23 @@ static int64_t row_offset(const otimes_binding *b, int64_t i)
 
 static void gather(const otimes_binding *b, int64_t first, int64_t count, float *out)
 {
-    const otimes_entry *entry = b->entry;
+    const otimes_source source = {b->entry->dtype, b->entry->data, b->entry->scales};
     const int64_t rows = b->ndim == 3 ? b->dim[1] : 1,
                   columns = b->ndim > 1 ? b->dim[b->ndim - 1] : 1;
     const int64_t row_stride = b->ndim == 3 ? b->stride[1] : 0;
     const int64_t column_stride = b->ndim > 1 ? b->stride[b->ndim - 1] : 0;
     if (b->ndim < 3 && b->group == 1) { /* the first axis is one run of rows */
         if (b->ndim == 1) {
-            otimes_dtype_gather(entry->dtype, entry->data, row_offset(b, first), 1, count, 0,
-                                b->group_stride, out);
+            otimes_dtype_gather(source, row_offset(b, first), 1, count, 0, b->group_stride, out);
         } else {
-            otimes_dtype_gather(entry->dtype, entry->data, row_offset(b, first), count, columns,
-                                b->group_stride, column_stride, out);
+            otimes_dtype_gather(source, row_offset(b, first), count, columns, b->group_stride,
+                                column_stride, out);
         }
         return;
     }
     for (int64_t i = 0; i < count; i++) {
-        otimes_dtype_gather(entry->dtype, entry->data, row_offset(b, first + i), rows, columns,
-                            row_stride, column_stride, out + i * rows * columns);
+        otimes_dtype_gather(source, row_offset(b, first + i), rows, columns, row_stride,
+                            column_stride, out + i * rows * columns);
     }
 }
 
@@ -83,8 +82,11 @@ static void release(const otimes_binding *binding, int64_t first, int64_t count,
         end += (binding->dim[i] - 1) * binding->stride[i];
     }
     if (end - begin <= 4 * elements) {
-        otimes_map_release(binding->entry->data + begin / block * size,
-                           (end / block - begin / block) * size);
+        const int64_t blocks = end / block - begin / block;
+        otimes_map_release(binding->entry->data + begin / block * size, blocks * size);
+        if (binding->entry->scales) {
+            otimes_map_release(binding->entry->scales + begin / block, blocks);
+        }
     }
 }
 

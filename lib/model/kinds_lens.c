@@ -111,6 +111,7 @@ static void read_record(otimes_model *model, const json_t *config)
         model->done[i] = otimes_config_flag(record, steps[i], false);
     }
     model->pre_norm = otimes_config_flag(config, "pre_norm", true);
+    model->norm_has_biases = otimes_config_flag(config, "norm_bias", true);
     for (int kind = OTIMES_QK_NORM_NONE; qk_norm && kind <= OTIMES_QK_NORM_ALL; kind++) {
         if (strcmp(qk_norm, otimes_qk_norm_name((otimes_qk_norm)kind)) == 0) {
             model->info.qk_norm = (otimes_qk_norm)kind;

@@ -243,6 +243,9 @@ static json_t *make_config(const otimes_model *model)
     json_object_set_new(config, "original_architecture", json_string(info->architecture));
     json_object_set_new(config, "normalization_type", norm ? json_string(norm) : json_null());
     json_object_set_new(config, "pre_norm", json_boolean(info->pre_norm));
+    json_object_set_new(
+        config, "norm_bias",
+        json_boolean(otimes_model_binding(model, OTIMES_SLOT_LNF_B, -1)->entry != NULL));
     json_object_set_new(config, "positional_embedding_type",
                         json_string(positions_type(info->positions)));
     json_object_set_new(config, "attention_dir",

@@ -11,6 +11,7 @@
 #include "model/config.h"
 #include "model/describe.h"
 #include "model/kinds.h"
+#include "model/labels.h"
 
 void otimes_model_settings_default(otimes_model_settings *settings)
 {
@@ -179,22 +180,6 @@ static void describe(otimes_model *model)
     }
 }
 
-/* Token texts: from the tokenizer beside the weights, or lists in the configuration. */
-static int load_vocab(otimes_model *model, const json_t *config, const char *where, otimes_err *err)
-{
-    const int64_t in = model->info.d_vocab, out = model->info.d_vocab_out;
-    const json_t *tokens = json_object_get(config, "tokens");
-    const json_t *outputs = json_object_get(config, "outputs");
-    int rc = otimes_vocab_load(&model->vocab, model->store.directory, in, err);
-    if (rc == OTIMES_OK && !model->vocab.count && json_is_array(tokens)) {
-        rc = otimes_vocab_from_list(&model->vocab, tokens, in, where, err);
-    }
-    if (rc == OTIMES_OK && in != out && json_is_array(outputs)) {
-        rc = otimes_vocab_from_list(&model->output_vocab, outputs, out, where, err);
-    }
-    return rc;
-}
-
 static int open_model(otimes_model *model, const otimes_model_settings *settings, otimes_err *err)
 {
     json_t *config = NULL;
@@ -231,7 +216,7 @@ static int open_model(otimes_model *model, const otimes_model_settings *settings
         describe(model);
         settle_steps(model, settings);
         if (settings->token_text) {
-            rc = load_vocab(model, config, where, err);
+            rc = otimes_labels_load(model, config, where, err);
         }
     }
     json_decref(config);
@@ -296,22 +281,6 @@ bool otimes_has_positions(const otimes_model *model)
            model->info.positions == OTIMES_POSITIONS_SHORTFORMER;
 }
 
-static const char *text_of(const otimes_vocab *vocab, int64_t id)
-{
-    return id >= 0 && id < vocab->count ? vocab->text[id] : NULL;
-}
-
-const char *otimes_model_token(const otimes_model *model, int64_t id)
-{
-    return text_of(&model->vocab, id);
-}
-
-const char *otimes_model_output_token(const otimes_model *model, int64_t id)
-{
-    return model->info.d_vocab == model->info.d_vocab_out ? text_of(&model->vocab, id)
-                                                          : text_of(&model->output_vocab, id);
-}
-
 static int hash_file(const otimes_file *file, char hex[OTIMES_SHA256_HEX], otimes_err *err)
 {
     enum { RUN = 4 << 20 }; /* let go of the pages run by run */
@@ -345,12 +314,4 @@ int otimes_model_sha256(const otimes_model *model, char **text, otimes_err *err)
     }
     *text = lines.data;
     return rc;
-}
-
-void otimes_text_release(char **text)
-{
-    if (text) {
-        otimes_free(*text);
-        *text = NULL;
-    }
 }

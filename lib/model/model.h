@@ -67,7 +67,7 @@ struct otimes_model {
     double numbers[OTIMES_KEY_COUNT]; /* by otimes_number; 0: not given */
     otimes_rope rope, local_rope;
     otimes_layer_kind *layers; /* [n_layers] */
-    bool norm_has_weights, norm_offset, pre_norm;
+    bool norm_has_weights, norm_has_biases, norm_offset, pre_norm;
     bool recorded; /* the file says which steps its weights have been through: */
     bool done[4];  /* fold_ln, center_writing_weights, center_unembed, fold_value_biases */
     int threads;

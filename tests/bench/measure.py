@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from typing import Any
@@ -65,6 +66,13 @@ def measure(command: list[str]) -> dict[str, Any]:
     if result["exit"]:
         raise SystemExit(f"{' '.join(command)}: exit {result['exit']}")
     return result
+
+
+def measure_text(command: list[str]) -> tuple[dict[str, Any], str]:
+    """The same of a command whose standard output is wanted."""
+    with tempfile.NamedTemporaryFile("w+") as out:
+        result = measure(["sh", "-c", 'exec "$@" > "$0"', out.name, *command])
+        return result, out.read()
 
 
 def megabytes(count: float) -> str:

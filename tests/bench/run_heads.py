@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measure import measure
+from measure import measure, measure_text
 
 HERE = Path(__file__).parent
 SINGULAR, RATIO = 5e-5, 1e-4  # float32 on the peer's side: relative to sigma_1, and absolute
@@ -79,10 +79,8 @@ def run_peer(checkpoint: Path, save: Path, threads: int) -> dict[str, Any]:
         "--save",
         str(save),
     ]
-    with tempfile.NamedTemporaryFile("w+", suffix=".json") as report:
-        shell = ["sh", "-c", 'out=$1; shift; exec "$@" > "$out"', "sh", report.name, *command]
-        result = measure(shell)
-        return result | {"report": json.loads(Path(report.name).read_text().splitlines()[-1])}
+    result, report = measure_text(command)
+    return result | {"report": json.loads(report.splitlines()[-1])}
 
 
 def compare(ours: Path, theirs: Path) -> dict[str, float]:
@@ -175,7 +173,7 @@ def main() -> None:
     set_threads(arguments.threads)
     if not (arguments.checkpoint / "config.json").is_file():
         subprocess.run(
-            [sys.executable, str(HERE / "make_gpt2_small.py"), str(arguments.checkpoint)],
+            [sys.executable, str(HERE / "make_gpt2.py"), "small", str(arguments.checkpoint)],
             check=True,
         )
     config = json.loads((arguments.checkpoint / "config.json").read_text())

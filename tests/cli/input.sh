@@ -19,6 +19,8 @@ for command in $(commands); do
         expect_error 1 "^otimes $command: .*$path.*: "
         expect_absent "$work/x.h5" "$work/x.h5.tmp"
     done
+done
+for command in $(weight_commands); do
     run "$command" "$model" --config "$work/no-such-config.json" -o "$work/x.h5"
     expect_error 1 'no-such-config\.json'
     expect_absent "$work/x.h5" "$work/x.h5.tmp"

@@ -86,6 +86,11 @@ commands() {
     "$otimes" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p'
 }
 
+# Those that open the weights of a model.
+weight_commands() {
+    commands | grep -v '^tokens$'
+}
+
 finish() {
     [ "$failures" -eq 0 ] || exit 1
     exit 0

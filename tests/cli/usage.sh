@@ -36,11 +36,14 @@ for command in $(commands); do
     run "$command" "$model" --quiet=1
     expect_error 2 "--quiet: expected no argument, got '1'"
     run "$command" "$model" --format csv
-    expect_error 2 "--format: expected hdf5, tsv or null, got 'csv'"
+    expect_error 2 "--format: expected hdf5, tsv, null or safetensors, got 'csv'"
     run "$command" "$model" --format hdf5
     expect_error 2 '--format: hdf5 expects a file'
     run "$command" "$model" --format null -o "$work/x.h5"
     expect_error 2 '--format: null'
+done
+
+for command in $(weight_commands); do
     for junk in '' x 1x 0 -1 1.5 ' 1' 0x4 99999999999999999999; do
         run "$command" "$model" --format null --threads="$junk"
         expect_error 2 '--threads: expected '
@@ -51,6 +54,14 @@ run bigram "$model" --layers 0
 expect_error 2 '--layers: not an option of this command'
 run info "$model" --top 3
 expect_error 2 '--top: not an option of this command'
+for option in --raw --threads=2 --no-fold-ln --layers=0; do
+    run tokens "$model" --text x $option
+    expect_error 2 '(not an option of this command|unknown option)'
+done
+for command in info heads; do
+    run $command "$model" --text x
+    expect_error 2 '--text: not an option of this command'
+done
 run bigram "$model" --top
 expect_error 2 '--top: expected an argument, got none'
 run bigram "$model" --top --exact

@@ -47,10 +47,29 @@ def read_safetensors(path: Path) -> Tensors:
     return tensors
 
 
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+
+
+def mxfp4(blocks: Array, scales: Array) -> Array:
+    """Four-bit numbers, sign above, the even ones low in their bytes; a power of two for 32."""
+    pairs = blocks.astype(np.uint8)
+    codes = np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(*scales.shape, 32)
+    values = np.where(codes & 8, -1, 1) * E2M1[codes & 7] * 2.0 ** (scales[..., None] - 127)
+    return values.reshape(*scales.shape[:-1], -1)
+
+
+def join_mxfp4(tensors: Tensors) -> Tensors:
+    """Blocks and scales are one tensor, under the name of the blocks."""
+    for name in [k for k in tensors if k.endswith("_blocks")]:
+        scales = tensors.pop(name.removesuffix("blocks") + "scales")
+        tensors[name] = mxfp4(tensors[name], scales)
+    return tensors
+
+
 def read_weights(path: Path) -> Tensors:
     """All tensors of a model: one file, or a directory with one file or with shards."""
     if path.is_file():
-        return read_safetensors(path)
+        return join_mxfp4(read_safetensors(path))
     index = path / "model.safetensors.index.json"
     if index.is_file():
         files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
@@ -59,7 +78,7 @@ def read_weights(path: Path) -> Tensors:
     tensors: Tensors = {}
     for name in files:
         tensors.update(read_safetensors(path / name))
-    return tensors
+    return join_mxfp4(tensors)
 
 
 # ------------------------------------------------------------------------ the model

@@ -179,19 +179,24 @@ def read_norms(t: Tensors, out: Tensors, h: str, b: str, cfg: Config, offset: fl
 
 def read_experts(t: Tensors, out: Tensors, h: str, b: str) -> None:
     """A layer of experts: Mixtral's names, Qwen's with the shared expert, or gpt-oss' tensors of
-    all experts in which gate and up alternate."""
+    all experts in which gate and up alternate, transposed where they are quantised."""
     if h + "mlp.router.weight" in t:
         m = h + "mlp."
         out[b + "router.W"], out[b + "router.b"] = (
             t[m + "router.weight"].T,
             t[m + "router.bias"],
         )
-        both, bias = t[m + "experts.gate_up_proj"], t[m + "experts.gate_up_proj_bias"]
+        if m + "experts.gate_up_proj_blocks" in t:
+            both = t[m + "experts.gate_up_proj_blocks"].swapaxes(1, 2)
+            down = t[m + "experts.down_proj_blocks"].swapaxes(1, 2)
+        else:
+            both, down = t[m + "experts.gate_up_proj"], t[m + "experts.down_proj"]
+        bias = t[m + "experts.gate_up_proj_bias"]
         for i in range(len(both)):
             at = f"{b}experts.{i}."
             out[at + "W_gate"], out[at + "W_in"] = both[i][:, ::2], both[i][:, 1::2]
             out[at + "b_gate"], out[at + "b_in"] = bias[i][::2], bias[i][1::2]
-            out[at + "W_out"] = t[m + "experts.down_proj"][i]
+            out[at + "W_out"] = down[i]
             out[at + "b_out"] = t[m + "experts.down_proj_bias"][i]
         return
     names = {"gate_proj": "gate", "up_proj": "in", "down_proj": "out"}

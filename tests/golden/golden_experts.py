@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import transformers
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from golden_models import REMOVED, Golden, legacy, make_hf
 
@@ -38,6 +40,44 @@ def gpt_oss() -> Golden:
         },
     )
     return make_hf("gpt_oss", config, 71, torch.bfloat16, bridge="")
+
+
+def gpt_oss_mxfp4() -> Golden:
+    """Experts as published: MXFP4 blocks and scales, [expert, out, in], the rest bfloat16; the other
+    side computes with what transformers makes of them."""
+    config = transformers.GptOssConfig(
+        vocab_size=7,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=4,
+        num_local_experts=3,
+        num_experts_per_tok=2,
+        max_position_embeddings=16,
+        sliding_window=3,
+        swiglu_limit=0.9,
+        rms_norm_eps=1e-3,
+        rope_parameters={"rope_type": "default", "rope_theta": 200.0},
+    )
+    out = make_hf("gpt_oss_mxfp4", config, 76, torch.bfloat16, bridge="")
+    kept = ("model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens")
+    out.config["quantization_config"] = {
+        "modules_to_not_convert": [*kept, "lm_head"],
+        "quant_method": "mxfp4",
+    }
+    rng = np.random.default_rng(77)
+    for name in sorted(k for k in out.tensors if k.endswith(("gate_up_proj", "down_proj"))):
+        experts, d_in, d_out = out.tensors.pop(name).shape
+        shape = (experts, d_out, d_in // 32)
+        blocks = torch.from_numpy(rng.integers(0, 256, (*shape, 16), dtype=np.uint8))
+        scales = torch.from_numpy(rng.integers(120, 126, shape, dtype=np.uint8))
+        out.tensors |= {name + "_blocks": blocks, name + "_scales": scales}
+        with torch.no_grad():
+            values = convert_moe_packed_tensors(blocks, scales, dtype=torch.float64)
+            out.hf.get_parameter(name).copy_(values)
+    return out
 
 
 def mixtral() -> Golden:
@@ -128,4 +168,4 @@ def qwen3_moe() -> Golden:
     return out
 
 
-MAKERS = {make.__name__: make for make in (gpt_oss, mixtral, qwen2_moe, qwen2_moe_dense, qwen3_moe)}
+MAKERS = {make.__name__: make for make in (gpt_oss, gpt_oss_mxfp4, mixtral, qwen2_moe, qwen2_moe_dense, qwen3_moe)}

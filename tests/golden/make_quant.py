@@ -13,7 +13,8 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from safetensors.numpy import save_file
 
-# Where the half-precision scales stand in a block, and how many blocks are kept.
+# Where the half-precision scales stand in a block, and how many blocks are kept. MXFP4 has a byte
+# that is an exponent instead.
 TYPES = {
     "Q4_0": ([0], 8),
     "Q4_1": ([0, 2], 8),
@@ -25,7 +26,9 @@ TYPES = {
     "Q4_K": ([0, 2], 4),
     "Q5_K": ([0, 2], 4),
     "Q6_K": ([208], 4),
+    "MXFP4": ([], 16),
 }
+EXPONENTS = [0, 1, 2, 252, 126, 127, 128]  # the ends: subnormal results, the largest that are finite
 
 
 def make(rng, name, scale_at, count):
@@ -35,6 +38,10 @@ def make(rng, name, scale_at, count):
         scales = rng.standard_normal(count) * 10.0 ** rng.uniform(-3, 1, count)
         scales[1] = 2.0**-24 * rng.integers(1, 1024)  # subnormal as a half
         blocks[:, at:at + 2] = scales.astype(np.float16).view(np.uint8).reshape(count, 2)
+    if name == "MXFP4":
+        blocks[:, 0] = rng.integers(110, 140, count)
+        blocks[-len(EXPONENTS):, 0] = EXPONENTS
+        return blocks
     blocks[2] = np.where(np.isin(np.arange(size), [a + i for a in scale_at for i in (0, 1)]),
                          blocks[2], rng.choice(np.array([0, 255], dtype=np.uint8), size))
     return blocks

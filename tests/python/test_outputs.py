@@ -200,6 +200,48 @@ def test_schema(run: Run, command: str, name: str) -> None:
             assert axis in data.coords, f"{key}: axis {axis} has no labels"
 
 
+def assert_schema(data: xarray.Dataset, command: str, sometimes: set[str]) -> None:
+    """A result against its page: `sometimes` are the arrays that this one has beyond the MUST."""
+    schema = read_schema(SOURCE / "tools" / "schema" / f"{command}.md")
+    missing = {a for a in schema.attributes if a not in data.attrs}
+    assert not missing, f"root attributes: {missing}"
+    must = {name for name, rule in schema.arrays.items() if rule.must}
+    assert {str(k) for k in data.data_vars} == must | sometimes
+    for key, variable in data.data_vars.items():
+        assert_array(variable, schema.arrays[str(key)])
+        for axis in variable.dims:
+            assert axis in data.coords, f"{key}: axis {axis} has no labels"
+
+
+def test_tokens(run: Run) -> None:
+    """Texts as token ids: every array of the page, and what it says."""
+    path = SOURCE / "tests" / "data" / "tokens" / "llama3"
+    text = "Grüße 12 😀"
+    data = run("tokens", path, "--text", text)
+    assert_schema(data, "tokens", {"begin", "end", "text"})
+    assert data.attrs["bos"] == "as trained" and data.attrs["bos_added"] == 1
+    digest = hashlib.sha256((path / "tokenizer.json").read_bytes()).hexdigest()
+    assert data.attrs["tokenizer_sha256"] == digest
+    assert data.id[0] == data.attrs["bos_id"]
+    assert list(data.position.values) == list(range(data.sizes["place"]))
+    assert data.text.values[0] == data.decoded.values[0] == text
+    assert data.begin[0] == data.end[0] == 0 and data.end[-1] == len(text.encode())
+    whole = [
+        (int(b), int(e), t)
+        for b, e, t in zip(data.begin, data.end, data.token.values, strict=True)
+        if not t.startswith("<0x")
+    ]
+    assert all(text.encode()[b:e].decode() == t for b, e, t in whole[1:])
+
+
+def test_tokens_of_ids(run: Run) -> None:
+    """Ids as text: no ranges, no word about BOS."""
+    path = SOURCE / "tests" / "data" / "tokens" / "gpt2"
+    data = run("tokens", path, "--tokens", "40,7,40")
+    assert_schema(data, "tokens", set())
+    assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
+
+
 @pytest.mark.parametrize("command", ["info", "bigram", "heads"])
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
@@ -485,7 +527,7 @@ def test_info(run: Run, name: str) -> None:
     model = load(GOLDEN / name)
     data = run("info", GOLDEN / name)
     counted = dict(zip(data["part"].values, data["parameters"].values, strict=True))
-    assert counted == expected_parameters(model, files)
+    assert counted == expected_parameters(model, files), name
     assert list(data["tensor"].values) == sorted(files)
     texts = [re.sub(r"[^0-9]+", " ", s).split() for s in data["tensor_shape"].values]
     assert texts == [[str(n) for n in files[k].shape] for k in sorted(files)]
@@ -502,25 +544,31 @@ BUFFER = re.compile(
 )
 
 
+PARTS = (  # by names of tensors in files, the first that matches
+    ("norms", r"norm|\bln|ln_|_ln\b"),
+    ("embedding", r"(wte|embed_tokens|word_embeddings|embed_in|tok_embeddings)\.weight$|W_E$"),
+    ("positions", r"(wpe|embed_positions)\.weight$|W_pos$"),
+    ("unembedding", r"(^|\.)(lm_head|embed_out|output|unembed)\."),
+    ("attention", r"attn|attention"),
+    ("mlp", r""),
+)
+
+
 def expected_parameters(model: Model, files: dict[str, np.ndarray]) -> dict[str, int]:
-    """A tied unembedding counts 0; buffers are no parameters."""
-    parts = dict.fromkeys(("embedding", "positions", "attention", "mlp", "norms", "unembedding"), 0)
-    tied = not any(k.endswith(("lm_head.weight", "unembed.W_U")) for k in files)
-    for key, value in model.tensors.items():
-        part = (
-            "norms"
-            if is_norm(key)
-            else "embedding"
-            if key == "embed.W_E"
-            else "positions"
-            if key == "pos_embed.W_pos"
-            else "attention"
-            if ".attn." in key
-            else "mlp"
-            if ".mlp." in key
-            else "unembedding"
-        )
-        parts[part] += 0 if key == "unembed.W_U" and tied else value.size
+    """Every weight of the files once: a tied unembedding counts 0, and so do buffers and OPT's two
+    rows before the first position."""
+    parts = dict.fromkeys((part for part, _ in PARTS), 0)
+    embed, unembed = model["embed.W_E"], model["unembed.W_U"]
+    tied = embed.shape[0] == unembed.shape[1] and (
+        np.linalg.matrix_rank(np.stack([embed.ravel(), unembed.T.ravel()])) == 1
+    )
+    for key, value in files.items():
+        part = next(part for part, pattern in PARTS if re.search(pattern, key))
+        if BUFFER.search(key) or (part == "unembedding" and tied and value.ndim == 2):
+            continue
+        parts[part] += model["pos_embed.W_pos"].size if part == "positions" else value.size
+    if tied and not parts["embedding"]:
+        parts["embedding"] = embed.size
     return parts
 
 

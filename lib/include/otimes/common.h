@@ -58,6 +58,9 @@ typedef struct otimes_err {
 /* The meaning of a code in words; static text, never NULL. */
 OTIMES_API const char *otimes_strerror(int code);
 
+/* Releases text that a call gave out and sets *text to NULL; NULL is fine. */
+OTIMES_API void otimes_text_release(char **text);
+
 /* "0.1.0"; static text. */
 OTIMES_API const char *otimes_version(void);
 

@@ -170,7 +170,6 @@ OTIMES_API const char *otimes_model_output_token(const otimes_model *model, int6
  * OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_model_sha256(const otimes_model *model, char **text,
                                                      otimes_err *err);
-OTIMES_API void otimes_text_release(char **text);
 
 /* Parts of a layer. */
 enum {

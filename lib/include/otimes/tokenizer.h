@@ -32,7 +32,7 @@ OTIMES_API void otimes_tokenizer_close(otimes_tokenizer **tokenizer);
 
 /* What a tokenizer is. Strings live until it is closed. */
 typedef struct otimes_tokenizer_info {
-    const char *kind;          /* "BPE", "byte-level BPE", "Unigram", "WordLevel" */
+    const char *kind;          /* "BPE", "byte-level BPE", "Unigram", "WordLevel", "WordPiece" */
     const char *path;          /* the file it was read from */
     int64_t vocab_size;        /* ids are 0 .. vocab_size-1, gaps included */
     int64_t bos, eos, unknown; /* ids; -1 without */
