@@ -64,7 +64,7 @@ static sample sample_of(otimes_dtype dtype)
     return s;
 }
 
-/* The fixture's blocks of MXFP4 as Hugging Face would keep them: 16 bytes of pairs, scales after. */
+/* The fixture's blocks of MXFP4 as Hugging Face would keep them: pairs in 16 bytes, then scales. */
 static sample sample_apart(void)
 {
     sample s = sample_of(OTIMES_DTYPE_MXFP4);

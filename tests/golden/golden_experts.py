@@ -43,8 +43,8 @@ def gpt_oss() -> Golden:
 
 
 def gpt_oss_mxfp4() -> Golden:
-    """Experts as published: MXFP4 blocks and scales, [expert, out, in], the rest bfloat16; the other
-    side computes with what transformers makes of them."""
+    """Experts as published: MXFP4 blocks and scales, [expert, out, in], the rest bfloat16; the
+    other side computes with what transformers makes of them."""
     config = transformers.GptOssConfig(
         vocab_size=7,
         hidden_size=32,
@@ -168,4 +168,7 @@ def qwen3_moe() -> Golden:
     return out
 
 
-MAKERS = {make.__name__: make for make in (gpt_oss, gpt_oss_mxfp4, mixtral, qwen2_moe, qwen2_moe_dense, qwen3_moe)}
+MAKERS = {
+    make.__name__: make
+    for make in (gpt_oss, gpt_oss_mxfp4, mixtral, qwen2_moe, qwen2_moe_dense, qwen3_moe)
+}

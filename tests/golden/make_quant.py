@@ -28,7 +28,7 @@ TYPES = {
     "Q6_K": ([208], 4),
     "MXFP4": ([], 16),
 }
-EXPONENTS = [0, 1, 2, 252, 126, 127, 128]  # the ends: subnormal results, the largest that are finite
+EXPONENTS = [0, 1, 2, 252, 126, 127, 128]  # from subnormal results to the largest finite ones
 
 
 def make(rng, name, scale_at, count):

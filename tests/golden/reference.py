@@ -313,8 +313,8 @@ def heads(model: Model, offsets: tuple[int, ...] = (), dense: bool = True) -> Te
 
 def expected(raw: Model, done: Model, offsets: tuple[int, ...]) -> Tensors:
     """Everything a golden model is compared by but the logits, float64: canonical weights before
-    and after processing, and the quantities of the processed ones. Of large experts, lest files grow
-    large, it is the last one of the last layer, raw."""
+    and after processing, and the quantities of the processed ones. Of large experts it is
+    the last one of the last layer, raw, lest files grow."""
     out = {f"raw/{k}": v for k, v in raw.tensors.items()}
     out |= {f"processed/{k}": v for k, v in done.tensors.items()}
     out["bigram"] = bigram(done)
