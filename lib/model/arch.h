@@ -181,7 +181,7 @@ typedef enum otimes_number {
 } otimes_number;
 
 /* Fallbacks that are no values: settled from another dimension or from the weights; an error; the
- * root of d_model; d_head where that is 256 and d_model / n_heads elsewhere. */
+ * root of d_model; d_model / n_heads where d_head is 128 and d_head elsewhere. */
 #define OTIMES_DERIVED 0.0
 #define OTIMES_REQUIRED (-1.0)
 #define OTIMES_ROOT_D_MODEL (-2.0)
@@ -238,6 +238,7 @@ typedef struct otimes_arch {
     otimes_qk_norm qk_norm;
     otimes_routing routing;
     otimes_flag norm_top; /* weights of the chosen experts are scaled to sum 1 */
+    bool gguf_norm_top;   /* and so in GGUF, which has no word for it */
     otimes_windows windows;
     int window_pattern;        /* without one in the configuration */
     int no_rope_every;         /* every so-many-th layer rotates nothing; 0: all rotate */

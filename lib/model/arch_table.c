@@ -42,6 +42,7 @@ const otimes_arch otimes_archs[] = {
         .qk_norm = OTIMES_QK_NORM_LN,
         .tied = true,
         .activation_names = "hidden_act",
+        .activation_fallback = "silu",
     },
     {
         .name = "falcon",
@@ -137,6 +138,7 @@ const otimes_arch otimes_archs[] = {
         .mlp = OTIMES_MLP_PLAIN,
         .tied = true,
         .activation_names = "activation_function",
+        .activation_fallback = "gelu_new",
         .scale_switch = "scale_attn_weights",
         .refused = "scale_attn_by_inverse_layer_idx|add_cross_attention",
     },
@@ -239,6 +241,7 @@ const otimes_arch otimes_archs[] = {
         .positions = OTIMES_POSITIONS_ROPE,
         .mlp = OTIMES_MLP_GATED,
         .activation_names = "hidden_act",
+        .activation_fallback = "silu",
     },
     {
         .name = "llama",
@@ -503,6 +506,7 @@ const otimes_arch otimes_archs[] = {
         .qk_norm = OTIMES_QK_NORM_HEAD,
         .routing = OTIMES_ROUTING_SOFTMAX_TOP,
         .norm_top = {"norm_topk_prob", false},
+        .gguf_norm_top = true,
         .windows = OTIMES_WINDOWS_FROM,
         .activation_names = "hidden_act",
         .activation_fallback = "silu",

@@ -63,10 +63,10 @@ static int read_scale(otimes_model *model, const json_t *config, const char *whe
     const double *numbers = model->numbers;
     const int64_t *dims = model->dims;
     double query = numbers[OTIMES_NUMBER_QUERY_SCALAR];
-    if (query == OTIMES_WIDTH_OF_HEAD) {
-        query = dims[OTIMES_DIM_D_HEAD] == 256
-                    ? 256
-                    : (double)(dims[OTIMES_DIM_D_MODEL] / dims[OTIMES_DIM_N_HEADS]);
+    if (query == OTIMES_WIDTH_OF_HEAD) { /* the 27B models alone have heads of 128 */
+        query = dims[OTIMES_DIM_D_HEAD] == 128
+                    ? (double)(dims[OTIMES_DIM_D_MODEL] / dims[OTIMES_DIM_N_HEADS])
+                    : (double)dims[OTIMES_DIM_D_HEAD];
     }
     model->info.attn_scale = sqrt((double)dims[OTIMES_DIM_D_HEAD]);
     if (model->arch->scale_switch && !otimes_config_flag(config, model->arch->scale_switch, true)) {
@@ -208,7 +208,9 @@ static void read_experts(otimes_model *model, const json_t *config)
         return;
     }
     model->info.routing = arch->routing;
-    if (otimes_config_flag(config, arch->norm_top.names, arch->norm_top.fallback)) {
+    const bool gguf = model->naming != &arch->files;
+    if (otimes_config_flag(config, arch->norm_top.names,
+                           gguf ? arch->gguf_norm_top : arch->norm_top.fallback)) {
         model->info.routing = OTIMES_ROUTING_TOP_SOFTMAX; /* the same numbers */
     }
     model->info.n_experts_active = (int64_t)model->numbers[OTIMES_NUMBER_N_ACTIVE];
