@@ -167,7 +167,7 @@ static const otimes_config_rule granite_config[] = {
 };
 
 /* query_pre_attn_scalar is not in the file: d_head in every published model but the 27B ones, whose
- * heads are not 256 wide and which take d_model / n_heads. */
+ * heads are 128 wide and which take d_model / n_heads. */
 static const otimes_config_rule gemma_config[] = {
     NUMBERS,
     {OTIMES_NUMBER_EMBED_SCALE, "", OTIMES_ROOT_D_MODEL},
