@@ -155,8 +155,8 @@ static int reserve_long(otimes_word *word, otimes_err *err)
     return rc;
 }
 
-/* Entries of the heap are not taken out when a merge beside them changes their pair: on top they are
- * held against what stands there now. */
+/* Entries of the heap are not taken out when a merge beside them changes their pair: on top they
+ * are held against what stands there now. */
 static int merge_long(otimes_word *word, const otimes_merges *merges, otimes_err *err)
 {
     const int rc = reserve_long(word, err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * SentencePiece's precompiled_charsmap: a double-array trie (the layout of s-yata/darts-clone) from
- * texts to what replaces them, a pool of NUL-terminated strings. Four bytes of trie size come first,
- * all little-endian.
+ * texts to what replaces them, a pool of NUL-terminated strings. Four bytes of trie size come
+ * first, all little-endian.
  */
 #ifndef OTIMES_TOKEN_CHARSMAP_H
 #define OTIMES_TOKEN_CHARSMAP_H

@@ -404,7 +404,7 @@ int otimes_decode(const otimes_tokenizer *tokenizer, const int64_t *id, int64_t 
         run_step(&d, &tokenizer->decoder.step[i]);
     }
     /* Without a decoder tokens are words. */
-    const bool words = tokenizer->decoder.count == 0 && !tokenizer->joined;
+    const bool words = tokenizer->decoder.count == 0;
     int64_t length;
     for (int64_t i = 0; d.rc == OTIMES_OK && i < d.in.count; i++) {
         const char *part = text_at(&d.in, i, &length);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "token/quote.h"
 #include "token/utf8.h"
 
 enum { DEEPEST = 64 };
@@ -28,9 +29,8 @@ typedef struct reader {
 
 static int unreadable(const reader *in, const char *why)
 {
-    return otimes_fail(in->err, OTIMES_ERR_FORMAT, "%s: pattern '%.*s' cannot be read: %s",
-                       in->where, (int)(in->end - in->source < 200 ? in->end - in->source : 200),
-                       in->source, why);
+    return otimes_fail(in->err, OTIMES_ERR_FORMAT, "%s: pattern %s cannot be read: %s", in->where,
+                       otimes_quoted(in->source, in->end - in->source).text, why);
 }
 
 static int add(const reader *in, otimes_text *out, const char *text, int64_t length)

@@ -107,7 +107,9 @@ static void trim(const otimes_tokenizer *t, const otimes_scratch *s, otimes_toke
     for (; length > 0 && is_blank(otimes_utf8_before(piece, length, &step)); length -= step) {
         right++;
     }
-    left -= left > 0 && t->keep_prefix && (first || token->begin == 0);
+    if (left == 1 && t->keep_prefix && (first || token->begin == 0)) { /* more were not added */
+        left = 0;
+    }
     for (; left > 0 && token->begin < token->end; left--) {
         token->begin = step_on(text, token->begin);
     }

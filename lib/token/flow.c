@@ -162,6 +162,17 @@ void otimes_rewrite_keep(otimes_rewrite *rewrite, int64_t end)
     rewrite->at = end;
 }
 
+void otimes_rewrite_alphabet(otimes_rewrite *rewrite)
+{
+    const otimes_flow *source = rewrite->source;
+    for (int64_t i = 0; rewrite->rc == OTIMES_OK && i < source->length; i++) {
+        char code[OTIMES_UTF8_MOST];
+        const int length =
+            otimes_utf8_put(code, otimes_byte_to_code((unsigned char)source->text[i]));
+        otimes_rewrite_place(rewrite, code, length, otimes_flow_span(source, i, i + 1));
+    }
+}
+
 int otimes_flow_clean(otimes_flow *flow, const char *text, int64_t bytes, otimes_draft *draft,
                       otimes_err *err)
 {

@@ -62,6 +62,9 @@ void otimes_rewrite_place(otimes_rewrite *rewrite, const char *text, int64_t len
 /* Source bytes as they are, up to byte `end`. */
 void otimes_rewrite_keep(otimes_rewrite *rewrite, int64_t end);
 
+/* The whole source with GPT-2's alphabet for its bytes. */
+void otimes_rewrite_alphabet(otimes_rewrite *rewrite);
+
 /* Text as a caller gives it: bytes that form no character become U+FFFD. The result shows `bytes`
  * of text itself where nothing is to change, else the draft. */
 int otimes_flow_clean(otimes_flow *flow, const char *text, int64_t bytes, otimes_draft *draft,

@@ -16,8 +16,8 @@ typedef struct otimes_token_settings {
     int adds_bos, adds_eos; /* -1: says nothing */
 } otimes_token_settings;
 
-/* Reads tokenizer_config.json in the folder of `path`; zeroed and saying nothing when there is none.
- * OTIMES_ERR_FORMAT, OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
+/* Reads tokenizer_config.json in the folder of `path`; zeroed and saying nothing when there is
+ * none. OTIMES_ERR_FORMAT, OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
 int otimes_token_settings_read(otimes_token_settings *settings, const char *path, otimes_err *err);
 void otimes_token_settings_free(otimes_token_settings *settings);
 
@@ -48,8 +48,8 @@ int otimes_merge_line(otimes_tokenizer *tokenizer, const char *where, const char
                       int64_t length, int64_t rank, otimes_err *err);
 
 /* Merges by score: any two neighbours whose joint is a piece, the highest score first. score and
- * merges are [pieces.count], merges says which pieces take part. With `characters`, those that stand
- * in pieces but are none get ids behind info.vocab_size, which it sets, and merge too. */
+ * merges are [pieces.count], merges says which pieces take part. With `characters`, those that
+ * stand in pieces but are none get ids behind info.vocab_size, which it sets, and merge too. */
 int otimes_merges_from_scores(otimes_tokenizer *tokenizer, const float *score, const bool *merges,
                               bool characters, otimes_err *err);
 

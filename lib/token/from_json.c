@@ -7,6 +7,7 @@
 
 #include "token/formats.h"
 #include "token/json_steps.h"
+#include "token/quote.h"
 
 enum { SPARSE_FACTOR = 8, SPARSE_EXTRA = 65536, ADDED_MOST = 4096 };
 
@@ -20,14 +21,14 @@ int otimes_vocab_read(otimes_tokenizer *t, const json_t *vocab, otimes_err *err)
     json_t *id;
     json_object_foreach ((json_t *)vocab, text, id) {
         if (!json_is_integer(id)) {
-            return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: vocab: %.80s: expected an integer id",
-                               t->path, text);
+            return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: vocab: %s: expected an integer id",
+                               t->path, otimes_quoted(text, -1).text);
         }
         const json_int_t value = json_integer_value(id);
         if (value >= limit) {
-            return otimes_fail(err, OTIMES_ERR_FORMAT,
-                               "%s: vocab: %.80s: id %lld is far beyond the %zu tokens", t->path,
-                               text, (long long)value, json_object_size(vocab));
+            return otimes_fail(
+                err, OTIMES_ERR_FORMAT, "%s: vocab: %s: id %lld is far beyond the %zu tokens",
+                t->path, otimes_quoted(text, -1).text, (long long)value, json_object_size(vocab));
         }
         const int rc =
             otimes_pieces_add(&t->pieces, value, text, (int64_t)strlen(text), t->path, err);
@@ -63,9 +64,9 @@ int otimes_merge_read(otimes_tokenizer *t, const char *where, const char *left, 
     }
     if (a < 0 || b < 0 || joint < 0) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: merge %lld, '%.*s' and '%.*s': %s is not in the vocabulary", where,
-                           (long long)rank, (int)(left_length < 80 ? left_length : 80), left,
-                           (int)(right_length < 80 ? right_length : 80), right,
+                           "%s: merge %lld, %s and %s: %s is not in the vocabulary", where,
+                           (long long)rank, otimes_quoted(left, left_length).text,
+                           otimes_quoted(right, right_length).text,
                            a < 0   ? "the first"
                            : b < 0 ? "the second"
                                    : "what they make");
@@ -81,8 +82,8 @@ int otimes_merge_line(otimes_tokenizer *t, const char *where, const char *line, 
     const char *right = blank ? blank + 1 : NULL;
     if (!blank || memchr(right, ' ', (size_t)(line + length - right))) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: merge %lld: expected two pieces with a blank between, got '%.*s'",
-                           where, (long long)rank, (int)(length < 80 ? length : 80), line);
+                           "%s: merge %lld: expected two pieces with a blank between, got %s",
+                           where, (long long)rank, otimes_quoted(line, length).text);
     }
     return otimes_merge_read(t, where, line, blank - line, right, line + length - right, rank, err);
 }
@@ -250,8 +251,8 @@ static int read_model(otimes_tokenizer *t, const json_t *model, otimes_err *err)
     if (strcmp(type, "WordLevel") == 0 || strcmp(type, "WordPiece") == 0) {
         return read_words(t, model, type[4] == 'P', err);
     }
-    return otimes_fail(err, OTIMES_ERR_UNSUPPORTED, "%s: model type '%s' is not supported", t->path,
-                       type);
+    return otimes_fail(err, OTIMES_ERR_UNSUPPORTED, "%s: model type %s is not supported", t->path,
+                       otimes_quoted(type, -1).text);
 }
 
 /* ---- added tokens ---- */
@@ -287,7 +288,7 @@ static int read_added(otimes_tokenizer *t, const json_t *entry, size_t index, ot
                            : rc;
 }
 
-/* The last step may leave bytes as they are, to be read as the byte alphabet when they are spelt. */
+/* The last step may leave bytes as they are: spelling reads them as the byte alphabet. */
 static void read_as_bytes(otimes_tokenizer *t)
 {
     const otimes_steps *steps = &t->splitter;

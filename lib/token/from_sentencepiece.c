@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * SentencePiece's .model, a protobuf ModelProto (google/sentencepiece, src/sentencepiece_model.proto;
- * the numbers of fields below are from there). It is read here rather than by libsentencepiece: that
- * knows nothing of tokenizer.json, which needs Unigram, the charsmap and exact ranges anyway.
+ * SentencePiece's .model, a protobuf ModelProto (google/sentencepiece,
+ * src/sentencepiece_model.proto; the numbers of fields below are from there). It is read here
+ * rather than by libsentencepiece: that knows nothing of tokenizer.json, which needs Unigram, the
+ * charsmap and exact ranges anyway.
  */
 #include <float.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tokenizer.ggml.* of GGUF files (ggml-org/ggml, docs/gguf.md): "llama", pieces that merge by score,
- * and "gpt2", byte-level BPE. What these names mean is what llama.cpp does with them.
+ * tokenizer.ggml.* of GGUF files (ggml-org/ggml, docs/gguf.md): "llama", pieces that merge by
+ * score, and "gpt2", byte-level BPE. What these names mean is what llama.cpp does with them.
  */
 #include "token/gguf.h"
 
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "token/formats.h"
+#include "token/quote.h"
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
@@ -228,8 +229,8 @@ static int make_gpt2(gguf *g, otimes_err *err)
     const otimes_gguf_pre *pre = otimes_gguf_pre_find(name ? name : "");
     if (!pre) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "%s: tokenizer.ggml.pre: %s%s%s: how it cuts texts is not known",
-                           t->path, name ? "'" : "", name ? name : "missing", name ? "'" : "");
+                           "%s: tokenizer.ggml.pre: %s: how it cuts texts is not known", t->path,
+                           name ? otimes_quoted(name, -1).text : "missing");
     }
     t->speller.byte_level = t->byte_labels = true;
     t->speller.ignore_merges = pre->ignore_merges;
@@ -278,7 +279,8 @@ static int make(gguf *g, otimes_err *err)
     const bool llama = strcmp(model, "llama") == 0;
     if (!llama && strcmp(model, "gpt2") != 0) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "%s: tokenizer.ggml.model '%s' is not supported", t->path, model);
+                           "%s: tokenizer.ggml.model %s is not supported", t->path,
+                           otimes_quoted(model, -1).text);
     }
     int rc = read_tokens(g, err);
     if (rc == OTIMES_OK) {

@@ -9,8 +9,8 @@
 #include "token/tokenizer.h"
 
 /* From a GGUF file's metadata as JSON (a key with dots is a path). `path` is for the errors:
- * OTIMES_ERR_FORMAT, OTIMES_ERR_UNSUPPORTED (a model or a pre-tokenizer that is not known, named, or
- * no tokenizer at all), OTIMES_ERR_MEMORY. NULL on error; otherwise closed by the caller. */
+ * OTIMES_ERR_FORMAT, OTIMES_ERR_UNSUPPORTED (a model or a pre-tokenizer that is not known, named,
+ * or no tokenizer at all), OTIMES_ERR_MEMORY. NULL on error; otherwise closed by the caller. */
 int otimes_tokenizer_from_gguf(otimes_tokenizer **tokenizer, const json_t *config, const char *path,
                                otimes_err *err);
 

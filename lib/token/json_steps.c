@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "token/formats.h"
+#include "token/quote.h"
 #include "token/utf8.h"
 
 /* ---- members ---- */
@@ -130,8 +131,8 @@ static void read_pattern(reader *r, otimes_step *step, const json_t *json)
 
 static int unknown_type(reader *r, const char *type)
 {
-    return r->rc = otimes_fail(r->err, OTIMES_ERR_UNSUPPORTED, "%s: type '%s' is not supported",
-                               r->section, type);
+    return r->rc = otimes_fail(r->err, OTIMES_ERR_UNSUPPORTED, "%s: type %s is not supported",
+                               r->section, otimes_quoted(type, -1).text);
 }
 
 typedef void (*read_one)(reader *r, const json_t *json, const char *type);
@@ -197,7 +198,7 @@ static void read_bert(reader *r, const json_t *json)
     const bool lower = get_bool(r, json, "lowercase", true);
     if (get_bool(r, json, "strip_accents", lower)) {
         read_form(r, "NFD");
-        new_step(r, steps, OTIMES_STEP_STRIP_ACCENTS, &spare)->individual = true;
+        new_step(r, steps, OTIMES_STEP_STRIP_ACCENTS, &spare)->nonspacing = true;
     }
     if (lower) {
         new_step(r, steps, OTIMES_STEP_LOWERCASE, &spare);
@@ -258,8 +259,8 @@ static void read_behaviour(reader *r, otimes_step *step, const json_t *json, con
         }
     }
     if (r->rc == OTIMES_OK) {
-        r->rc = otimes_fail(r->err, OTIMES_ERR_UNSUPPORTED, "%s: behavior '%s' is not supported",
-                            r->section, name);
+        r->rc = otimes_fail(r->err, OTIMES_ERR_UNSUPPORTED, "%s: behavior %s is not supported",
+                            r->section, otimes_quoted(name, -1).text);
     }
 }
 
@@ -272,8 +273,9 @@ static otimes_prepend read_prepend(reader *r, const json_t *json)
                                    : strcmp(scheme, "first") == 0 ? OTIMES_PREPEND_FIRST
                                                                   : OTIMES_PREPEND_NEVER;
     if (r->rc == OTIMES_OK && prepend == OTIMES_PREPEND_NEVER && strcmp(scheme, "never") != 0) {
-        r->rc = otimes_fail(r->err, OTIMES_ERR_UNSUPPORTED,
-                            "%s: prepend_scheme '%s' is not supported", r->section, scheme);
+        r->rc =
+            otimes_fail(r->err, OTIMES_ERR_UNSUPPORTED, "%s: prepend_scheme %s is not supported",
+                        r->section, otimes_quoted(scheme, -1).text);
     }
     return prepend;
 }

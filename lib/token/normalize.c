@@ -345,17 +345,6 @@ static void sentencepiece(const otimes_step *step, otimes_rewrite *rewrite)
     }
 }
 
-static void map_bytes(otimes_rewrite *rewrite)
-{
-    const otimes_flow *source = rewrite->source;
-    for (int64_t i = 0; rewrite->rc == OTIMES_OK && i < source->length; i++) {
-        char code[OTIMES_UTF8_MOST];
-        const int length =
-            otimes_utf8_put(code, otimes_byte_to_code((unsigned char)source->text[i]));
-        otimes_rewrite_place(rewrite, code, length, otimes_flow_span(source, i, i + 1));
-    }
-}
-
 static int run_step(const otimes_step *step, otimes_scratch *scratch, const otimes_flow *flow,
                     otimes_draft *out, bool *changed, otimes_err *err)
 {
@@ -378,7 +367,7 @@ static int run_step(const otimes_step *step, otimes_scratch *scratch, const otim
         strip(step, &rewrite);
         break;
     case OTIMES_STEP_STRIP_ACCENTS:
-        filter(&rewrite, step->individual ? otimes_is_nonspacing : otimes_is_mark);
+        filter(&rewrite, step->nonspacing ? otimes_is_nonspacing : otimes_is_mark);
         break;
     case OTIMES_STEP_NMT:
         nmt(&rewrite);
@@ -393,7 +382,7 @@ static int run_step(const otimes_step *step, otimes_scratch *scratch, const otim
         sentencepiece(step, &rewrite);
         break;
     case OTIMES_STEP_BYTE_LEVEL:
-        map_bytes(&rewrite);
+        otimes_rewrite_alphabet(&rewrite);
         break;
     default:
         *changed = false; /* no normalizer */

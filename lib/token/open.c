@@ -46,8 +46,9 @@ static int from_json(otimes_tokenizer *t, const otimes_map *map, otimes_err *err
     return rc;
 }
 
-/* JSON begins with a brace. A vocabulary of llama2.c begins with the length of its longest token, in
- * four bytes of which the upper two are 0; SentencePiece's ModelProto with a piece of some bytes. */
+/* JSON begins with a brace. A vocabulary of llama2.c begins with the length of its longest token,
+ * in four bytes of which the upper two are 0; SentencePiece's ModelProto with a piece of some
+ * bytes. */
 static int from_file(otimes_tokenizer *t, const otimes_map *map, otimes_err *err)
 {
     int64_t blank = 0;

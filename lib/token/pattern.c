@@ -6,6 +6,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "token/quote.h"
+
 struct otimes_pattern {
     pcre2_code *code;
     char *name; /* for errors */
@@ -64,8 +66,8 @@ static int compile(otimes_pattern *pattern, const otimes_text *source, const cha
     if (pcre2_get_error_message(code, reason, sizeof reason) < 0) {
         reason[0] = '\0';
     }
-    return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: pattern '%.200s' cannot be read: %s", where,
-                       original, (const char *)reason);
+    return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: pattern %s cannot be read: %s", where,
+                       otimes_quoted(original, -1).text, (const char *)reason);
 }
 
 bool otimes_pattern_is_script(const char *name, int64_t length)
@@ -174,16 +176,16 @@ int otimes_pattern_match(const otimes_pattern *pattern, otimes_matcher *matcher,
     }
     if (rc < 0) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "text: the tokenizer's pattern '%.200s' takes too many steps on it",
-                           pattern->name);
+                           "text: the tokenizer's pattern %s takes too many steps on it",
+                           otimes_quoted(pattern->name, -1).text);
     }
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(matcher->data);
     *begin = (int64_t)range[0];
     *end = (int64_t)range[1];
     if (*begin < from || *begin > *end) { /* by \K */
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "text: the tokenizer's pattern '%.200s' moves its start back",
-                           pattern->name);
+                           "text: the tokenizer's pattern %s moves its start back",
+                           otimes_quoted(pattern->name, -1).text);
     }
     return OTIMES_OK;
 }

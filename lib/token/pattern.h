@@ -22,8 +22,8 @@ typedef struct otimes_matcher {
 
 void otimes_matcher_free(otimes_matcher *matcher);
 
-/* The first match in well-formed text at byte `from` or behind; it may be empty. *found says whether
- * there is one. OTIMES_ERR_UNSUPPORTED when it takes too many steps, OTIMES_ERR_MEMORY. */
+/* The first match in well-formed text at byte `from` or behind; it may be empty. *found says
+ * whether there is one. OTIMES_ERR_UNSUPPORTED when it takes too many steps, OTIMES_ERR_MEMORY. */
 int otimes_pattern_match(const otimes_pattern *pattern, otimes_matcher *matcher, const char *text,
                          int64_t length, int64_t from, bool *found, int64_t *begin, int64_t *end,
                          otimes_err *err);

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "token/hash.h"
+#include "token/quote.h"
 
 static otimes_piece_slot *slot_of(const otimes_pieces *pieces, const char *text, int64_t length,
                                   uint32_t hash)
@@ -83,15 +84,16 @@ static int keep_text(otimes_pieces *pieces, const char *text, int64_t length, ot
 int otimes_pieces_add(otimes_pieces *pieces, int64_t id, const char *text, int64_t length,
                       const char *where, otimes_err *err)
 {
-    const int shown = length < 80 ? (int)length : 80;
     if (id < 0 || id >= OTIMES_ID_MOST || length > INT32_MAX) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: token '%.*s': expected an id from 0 to %d, got %lld", where, shown,
-                           text, OTIMES_ID_MOST - 1, (long long)id);
+                           "%s: token %s: expected an id from 0 to %d, got %lld", where,
+                           otimes_quoted(text, length).text, OTIMES_ID_MOST - 1, (long long)id);
     }
     if (otimes_pieces_has(pieces, id)) {
-        return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: id %lld is given twice: '%.80s' and '%.*s'",
-                           where, (long long)id, otimes_pieces_text(pieces, id), shown, text);
+        return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: id %lld is given twice: %s and %s", where,
+                           (long long)id,
+                           otimes_quoted(otimes_pieces_text(pieces, id), pieces->length[id]).text,
+                           otimes_quoted(text, length).text);
     }
     int rc = reach(pieces, id, err);
     if (rc == OTIMES_OK && pieces->slots <= 2 * pieces->filled) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Merging by score: any two neighbours may merge whose joint is a piece, the highest score first, as
- * SentencePiece's BPE, llama2.c and llama.cpp do it. All such pairs are known beforehand, so it is
- * the merging of BPE with the order of scores for ranks.
+ * Merging by score: any two neighbours may merge whose joint is a piece, the highest score first,
+ * as SentencePiece's BPE, llama2.c and llama.cpp do it. All such pairs are known beforehand, so it
+ * is the merging of BPE with the order of scores for ranks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "token/formats.h"
 #include "token/utf8.h"
 
-/* Each of a piece's cuts is looked up, so its length counts twice; pieces have some 16 characters. */
+/* Each cut of a piece is looked up, so its length counts twice; pieces have some 16 characters. */
 enum { LONGEST_PIECE = 512 };
 
 typedef struct scored {

@@ -4,23 +4,18 @@
  */
 #include "token/run.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "token/quote.h"
 #include "token/utf8.h"
 
-enum { KNOWN_WORD_MOST = 128, SHOWN = 40 };
+enum { KNOWN_WORD_MOST = 128 };
 
 static int no_piece(const char *text, int64_t length, otimes_err *err)
 {
-    char hex[3 * 8 + 1] = "";
-    for (int64_t i = 0; i < length && i < 8; i++) {
-        snprintf(hex + 3 * i, 4, " %02x", (unsigned char)text[i]);
-    }
-    return otimes_fail(
-        err, OTIMES_ERR_UNSUPPORTED,
-        "text: the vocabulary has no piece for '%.*s' (bytes%s) and no unknown token",
-        length < SHOWN ? (int)length : SHOWN, text, hex);
+    return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                       "text: the vocabulary has no piece for %s and no unknown token",
+                       otimes_quoted(text, length).text);
 }
 
 int64_t otimes_alphabet_encode(const char *bytes, int64_t length, char *out)
@@ -112,8 +107,8 @@ static int flush(otimes_word *word, int32_t unknown, int64_t *waiting, otimes_er
     return length > 0 ? add_symbol(word, unknown, length, err) : OTIMES_OK;
 }
 
-/* The word in its smallest units. A character without a piece is spelt in bytes, or is unknown; that
- * is settled here, or after merging if the speller says so (then it is -1). */
+/* The word in its smallest units. A character without a piece is spelt in bytes, or is unknown;
+ * that is settled here, or after merging if the speller says so (then it is -1). */
 static int begin_word(const otimes_tokenizer *t, otimes_scratch *s, const char *word, int64_t end,
                       otimes_err *err)
 {
@@ -222,7 +217,8 @@ static int spell_wordpiece(const otimes_tokenizer *t, otimes_scratch *s, const c
     }
     for (int64_t at = begin, stop; at < end; at = stop) {
         int32_t id = -1;
-        for (stop = end; stop > at; stop--) {
+        stop = end - at < t->speller.longest ? end : at + t->speller.longest;
+        for (; stop > at; stop--) {
             if (stop < end && otimes_utf8_continues(text[stop])) {
                 continue;
             }

@@ -243,7 +243,8 @@ static bool begins_with(const otimes_flow *word, const otimes_string *text)
            memcmp(word->text, text->data, (size_t)text->length) == 0;
 }
 
-/* Puts `text` before a word as NormalizedString::prepend does: it stands for the first character. */
+/* Puts `text` before a word; as NormalizedString::prepend has it, it stands for the first
+ * character. */
 static void prepend(otimes_rewrite *rewrite, const otimes_string *text)
 {
     int first;
@@ -284,17 +285,6 @@ static void rewrite_word(const otimes_step *step, otimes_rewrite *rewrite)
     }
 }
 
-/* The bytes of words in GPT-2's alphabet. */
-static void map_word(otimes_rewrite *rewrite)
-{
-    const otimes_flow *word = rewrite->source;
-    for (int64_t i = 0; rewrite->rc == OTIMES_OK && i < word->length; i++) {
-        char code[OTIMES_UTF8_MOST];
-        const int length = otimes_utf8_put(code, otimes_byte_to_code((unsigned char)word->text[i]));
-        otimes_rewrite_place(rewrite, code, length, otimes_flow_span(word, i, i + 1));
-    }
-}
-
 /* Rewrites each word into a new text. */
 static int rewrite_words(const otimes_step *step, otimes_scratch *scratch, otimes_flow *flow,
                          bool map, otimes_err *err)
@@ -308,7 +298,7 @@ static int rewrite_words(const otimes_step *step, otimes_scratch *scratch, otime
         otimes_rewrite rewrite = otimes_rewrite_begin(&word, draft, err);
         span->begin = (int32_t)draft->length;
         if (map) {
-            map_word(&rewrite);
+            otimes_rewrite_alphabet(&rewrite);
         } else {
             rewrite_word(step, &rewrite);
         }

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "token/quote.h"
 #include "token/run.h"
 #include "token/utf8.h"
 
@@ -112,8 +113,8 @@ int otimes_added_add(otimes_tokenizer *tokenizer, const char *text, int64_t leng
     int rc = OTIMES_OK;
     if (known >= 0 && known != token.id) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: added token '%.80s': id %d, but in the vocabulary it is %d",
-                           tokenizer->path, text, token.id, known);
+                           "%s: added token %s: id %d, but in the vocabulary it is %d",
+                           tokenizer->path, otimes_quoted(text, length).text, token.id, known);
     }
     if (known < 0) {
         rc = otimes_pieces_add(&tokenizer->pieces, token.id, text, length, tokenizer->path, err);
@@ -148,7 +149,7 @@ static int make_added(otimes_tokenizer *t, otimes_err *err)
     return rc;
 }
 
-/* Ids of single characters and bytes. */
+/* Ids of single characters and bytes, the length of the longest piece. */
 static void make_units(otimes_tokenizer *t)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -163,6 +164,10 @@ static void make_units(otimes_tokenizer *t)
             text[4] = digits[i & 15];
             speller->byte_id[i] = otimes_pieces_find(&t->pieces, text, 6);
         }
+    }
+    for (int64_t id = 0; id < t->info.vocab_size; id++) {
+        const int64_t length = t->pieces.length[id];
+        speller->longest = length > speller->longest ? length : speller->longest;
     }
     for (int i = 0; i < 128; i++) {
         const char c = (char)i;

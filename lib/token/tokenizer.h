@@ -76,10 +76,10 @@ typedef struct otimes_step {
     otimes_behaviour behaviour;
     otimes_prepend prepend;
     bool invert, cut;                        /* SPLIT; METASPACE and BYTE_LEVEL: cut at all */
-    bool individual;                         /* DIGITS */
     bool compose, compatibility;             /* FORM */
     bool left, right;                        /* STRIP */
-    bool clean, chinese, accents, lower;     /* BERT, WORDPIECE (clean) */
+    bool clean, chinese;                     /* BERT, WORDPIECE (clean) */
+    bool nonspacing;                         /* STRIP_ACCENTS: Mn alone */
     bool trim_blanks, escape_blanks, suffix; /* SENTENCEPIECE */
     int64_t start, stop;                     /* STRIP_TOKEN, STRIP_FIRST */
 } otimes_step;
@@ -128,6 +128,7 @@ typedef struct otimes_speller {
     double *score;       /* Unigram: [ids] */
     double unknown_score;
     bool single;       /* sums in float, as SentencePiece has them */
+    int64_t longest;   /* WordPiece: bytes of the longest piece */
     int64_t word_most; /* WordPiece: characters of a word, beyond which it is unknown */
 } otimes_speller;
 
@@ -148,7 +149,6 @@ struct otimes_tokenizer {
     bool bos_by_default;            /* where neither the file nor its settings say */
     bool post_decides;              /* the file itself said what is put at the ends */
     bool trim_offsets, keep_prefix; /* tokens' ranges without blanks; but for an added one */
-    bool joined;                    /* tokens without a decoder are joined without blanks */
     bool byte_labels;               /* labels are read in the byte alphabet */
     const char *unknown_surface; /* what the unknown token decodes to, or NULL for its own text */
     bool *special;               /* [info.vocab_size] what decoding may leave out */

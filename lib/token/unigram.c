@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Unigram: the sequence of pieces with the highest sum of log probabilities (Kudo 2018), by Viterbi
- * over the bytes. A character that is no piece costs the lowest score less 10. Of equal sums the one
- * whose last piece begins first holds, as in huggingface/tokenizers and google/sentencepiece, whose
- * sums are double and float.
+ * over the bytes. A character that is no piece costs the lowest score less 10. Of equal sums the
+ * one whose last piece begins first holds, as in huggingface/tokenizers and google/sentencepiece,
+ * whose sums are double and float.
  */
+#include "token/quote.h"
 #include "token/run.h"
 #include "token/utf8.h"
 
@@ -69,8 +70,8 @@ static int add_unknown(const otimes_tokenizer *t, otimes_scratch *s, const char 
     }
     if (!bytes && speller->unknown < 0) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "text: the vocabulary has no piece for '%.*s' and no unknown token",
-                           end - begin < 40 ? (int)(end - begin) : 40, text + begin);
+                           "text: the vocabulary has no piece for %s and no unknown token",
+                           otimes_quoted(text + begin, end - begin).text);
     }
     return bytes ? rc : otimes_scratch_add(s, speller->unknown, begin, end, err);
 }

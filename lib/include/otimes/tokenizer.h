@@ -17,11 +17,12 @@ extern "C" {
 /* An opened tokenizer. Safe to use from several threads at once. */
 typedef struct otimes_tokenizer otimes_tokenizer;
 
-/* Opens a tokenizer, recognised by content: a folder that holds tokenizer.json, or vocab.json and
- * merges.txt (also encoder.json and vocab.bpe), or tokenizer.model; or one of these files; a
- * llama2.c vocabulary (tok512.bin); a GGUF file. Settings beside it (tokenizer_config.json) say
- * whether texts begin with BOS. On success *tokenizer is owned by the caller and released by
- * otimes_tokenizer_close; on error it is NULL.
+/* Opens a tokenizer, recognised by content: a folder that holds tokenizer.json (Hugging Face
+ * tokenizers), or vocab.json and merges.txt (GPT-2; also encoder.json and vocab.bpe), or
+ * tokenizer.model (SentencePiece), or tokenizer.bin (llama2.c); or one of these files; or a GGUF
+ * file. Whether texts begin with BOS is what the file says (a post-processor, add_bos_token), else
+ * tokenizer_config.json beside it, else what the format's own program does. On success *tokenizer
+ * is owned by the caller and released by otimes_tokenizer_close; on error it is NULL.
  * Errors: OTIMES_ERR_IO (missing, unreadable), OTIMES_ERR_FORMAT (malformed, contradictory),
  * OTIMES_ERR_UNSUPPORTED (a kind of model or step that is not known, named), OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_tokenizer_open(otimes_tokenizer **tokenizer,
@@ -44,24 +45,26 @@ otimes_tokenizer_describe(const otimes_tokenizer *tokenizer);
 
 /* Whether a text begins with BOS. */
 typedef enum otimes_bos {
-    OTIMES_BOS_AS_TRAINED, /* what the tokenizer's own files say: its post-processor or settings */
+    OTIMES_BOS_AS_TRAINED, /* what the tokenizer's own files say, at both ends */
     OTIMES_BOS_NEVER,      /* no special token is added at either end */
-    OTIMES_BOS_ALWAYS      /* one BOS in front; OTIMES_ERR_UNSUPPORTED when there is none */
+    OTIMES_BOS_ALWAYS      /* as trained, with a BOS in front if that has none */
 } otimes_bos;
 
-/* Ids of a text, with the range of its bytes that each stands for (begin = end for added special
- * tokens). */
+/* Ids of a text, with the range of its bytes that each stands for: whole characters, also where a
+ * token holds a part of one; begin = end = 0 for special tokens added at the ends. */
 typedef struct otimes_encoding {
     int64_t count;
     int64_t *id, *begin, *end; /* [count] */
     void *memory;              /* what the pointers show; the encoding's own */
 } otimes_encoding;
 
-/* Encodes `bytes` bytes of text into *encoding, released with otimes_encoding_free. Special tokens
- * that occur in the text are recognised as such. Linear in the length but for the BPE of one word,
- * which is n log n.
- * Errors: OTIMES_ERR_UNSUPPORTED (BOS asked for where there is none; text the vocabulary cannot
- * express and no unknown token), OTIMES_ERR_MEMORY. */
+/* Encodes `bytes` bytes of text, at most 2^31 - 1, into *encoding, released with
+ * otimes_encoding_free. Added tokens that occur in the text are recognised where the tokenizer's
+ * own program does so: SentencePiece and llama2.c read "<s>" as text. Linear in the length but for
+ * the BPE of one word, which is n log n; takes up to 80 bytes of memory for a byte of text.
+ * Errors: OTIMES_ERR_ARGUMENT (a negative or too large length), OTIMES_ERR_UNSUPPORTED (BOS asked
+ * for where there is none; text the vocabulary cannot express and no unknown token; a pattern of
+ * the tokenizer that takes too many steps on this text), OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_encode(const otimes_tokenizer *tokenizer, const char *text,
                                                int64_t bytes, otimes_bos bos,
                                                otimes_encoding *encoding, otimes_err *err);
