@@ -472,6 +472,42 @@ static void gpt2_cases(void **state)
     otimes_tokenizer_close(&t);
 }
 
+/* One vocabulary in a GGUF file and in llama2.c's own: the same ids. */
+static void gguf_and_llama2c(void **state)
+{
+    static const char *const texts[] = {
+        "Once upon a time", " two  blanks ",       "Lily's dog said: \"Hi!\" 123",
+        "caf\xc3\xa9",      "\xf0\x9f\x98\x80 ok", "a\nb\tc",
+        "zzzzqqqq XYZ",
+    };
+    static const char *const files[] = {"stories260K/tinyllamas-stories-260k-f32.gguf",
+                                        "stories260K/stories260k-v3-f32.derived.gguf"};
+    (void)state;
+    if (!shared_path("stories260K/tok512.bin")) {
+        skip();
+        return;
+    }
+    otimes_tokenizer *own = NULL, *gguf = NULL;
+    otimes_err err = {0};
+    assert_ok(otimes_tokenizer_open(&own, shared_path("stories260K/tok512.bin"), &err), &err);
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        assert_ok(otimes_tokenizer_open(&gguf, shared_path(files[f]), &err), &err);
+        assert_int_equal(otimes_tokenizer_describe(gguf)->adds_bos, 1);
+        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+            const int64_t bytes = (int64_t)strlen(texts[i]);
+            otimes_encoding a, b;
+            assert_ok(otimes_encode(own, texts[i], bytes, OTIMES_BOS_AS_TRAINED, &a, &err), &err);
+            assert_ok(otimes_encode(gguf, texts[i], bytes, OTIMES_BOS_AS_TRAINED, &b, &err), &err);
+            assert_int_equal(a.count, b.count);
+            assert_memory_equal(a.id, b.id, (size_t)a.count * sizeof *a.id);
+            otimes_encoding_free(&a);
+            otimes_encoding_free(&b);
+        }
+        otimes_tokenizer_close(&gguf);
+    }
+    otimes_tokenizer_close(&own);
+}
+
 /* ---- settings beside the file ---- */
 
 static void copy_json(const char *kind_name, const char *as)
@@ -606,6 +642,7 @@ int main(void)
     struct CMUnitTest tests[sizeof kinds / sizeof *kinds + 4] = {
         cmocka_unit_test(pieces),
         cmocka_unit_test(gpt2_cases),
+        cmocka_unit_test(gguf_and_llama2c),
         cmocka_unit_test_teardown(bos_from_settings, empty_folder),
         cmocka_unit_test(bos_in_text),
     };
