@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 sh "$root/tools/setup.sh"
 
 venv=$root/build/venv
-if ! "$venv/bin/python" -c 'import h5netcdf, numpy, pytest, xarray' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import h5netcdf, numpy, pytest, safetensors, xarray' 2>/dev/null; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check \
         -r "$root/tests/python/requirements.txt" ||

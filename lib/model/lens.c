@@ -213,7 +213,8 @@ static void put_sizes(const otimes_model_info *info, json_t *config)
     } sizes[] = {
         {"n_layers", info->n_layers},
         {"n_heads", info->n_heads},
-        {"n_key_value_heads", info->n_kv_heads},
+        /* with it TransformerLens expects the names of grouped heads */
+        {"n_key_value_heads", info->n_kv_heads != info->n_heads ? info->n_kv_heads : 0},
         {"d_model", info->d_model},
         {"d_head", info->d_head},
         {"d_mlp", info->d_mlp},

@@ -47,8 +47,6 @@ def load(path: Path) -> HookedTransformer:
         config = json.loads(file.metadata()["otimes_config"])
     known = {field.name for field in dataclasses.fields(HookedTransformerConfig)}
     chosen = {k: v for k, v in config.items() if k in known}
-    if chosen.get("n_key_value_heads") == chosen["n_heads"]:
-        del chosen["n_key_value_heads"]
     chosen |= {"final_rms": config["normalization_type"].startswith("RMS"), "device": "cpu"}
     model = HookedTransformer(HookedTransformerConfig(**chosen, dtype=torch.float32))
     result = model.load_state_dict(load_file(path), strict=False)

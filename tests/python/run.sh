@@ -5,5 +5,5 @@
 # puts them into build/venv.
 set -eu
 python=$OTIMES_SOURCE/build/venv/bin/python
-"$python" -c 'import h5netcdf, numpy, pytest, xarray' 2>/dev/null || exit 77
+"$python" -c 'import h5netcdf, numpy, pytest, safetensors, xarray' 2>/dev/null || exit 77
 exec "$python" -m pytest -q -p no:cacheprovider "$OTIMES_SOURCE/tests/python"

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import GOLDEN, PROGRAM, SOURCE, Run
 from formats import FORMS, check, facts, in_readme, models, table, write_nested
+from safetensors import safe_open
 from schema import read_schema
 
 SEEN: dict[str, set[str]] = {}
@@ -50,6 +53,8 @@ def test_state_dict(tmp_path: Path) -> None:
     assert other.returncode == 1 and "expected tensors for 2 layers, got 1" in other.stderr
 
 
+STEPS = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
+
 # Goldens that between them have every array of the schema page.
 WANTED = ("gpt2", "qwen2", "bloom", "gemma2", "gpt_oss", "qwen2_moe", "cohere_qk_norm", "qwen3")
 
@@ -70,3 +75,32 @@ def test_convert_schema(run: Run, name: str) -> None:
             assert str(variable.dtype) == rule.type, key
             found.add(pattern)
         assert {k for k, rule in schema.arrays.items() if rule.must} <= found
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_safetensors_package(run: Run, name: str, tmp_path: Path) -> None:
+    """The package safetensors reads the file: the tensors of the HDF5 form to the bit, every root
+    attribute as text, the configuration as JSON."""
+    path = tmp_path / "x.safetensors"
+    line = [PROGRAM, "convert", str(GOLDEN / name), "-q", "-o", str(path)]
+    subprocess.run(line, check=True)
+    data = run("convert", GOLDEN / name)
+    with safe_open(path, framework="numpy") as file:
+        about = file.metadata()
+        assert set(file.keys()) == {str(key) for key in data.data_vars}
+        for key in file.keys():
+            tensor = file.get_tensor(key)
+            assert tensor.dtype == np.float32
+            assert np.array_equal(tensor, data[key].values), key
+    schema = read_schema(SOURCE / "tools" / "schema" / "convert.md")
+    assert about["format"] == "pt" and schema.attributes <= set(about)
+    for key in schema.attributes - {"command_line", "date", "otimes_config"}:
+        kind = type(data.attrs[key])
+        assert kind(about[key]) == data.attrs[key], key
+    config = json.loads(about["otimes_config"])
+    assert config == json.loads(data.attrs["otimes_config"])
+    assert config["original_architecture"] == about["architecture"]
+    grouped = about["n_kv_heads"] != about["n_heads"]
+    assert config.get("n_key_value_heads") == (int(about["n_kv_heads"]) if grouped else None)
+    steps = {k: v in ("applied", "done in the file") for k, v in about.items() if k in STEPS}
+    assert config["otimes_processing"] == steps and len(steps) == 4

@@ -242,7 +242,7 @@ def test_tokens_of_ids(run: Run) -> None:
     assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
 
 
-@pytest.mark.parametrize("command", ["info", "bigram", "heads"])
+@pytest.mark.parametrize("command", ["info", "bigram", "heads", "convert"])
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
     path = GOLDEN / "qwen2"
@@ -260,6 +260,8 @@ def test_attributes(run: Run, command: str) -> None:
     ):
         assert facts[key] == getattr(cfg, key), key
     assert facts["schema"] == f"otimes-{command}"
+    page = (SOURCE / "tools" / "schema" / f"{command}.md").read_text(encoding="utf-8")
+    assert f"| `schema` | text | MUST | `otimes-{command}` |" in page
     assert (
         facts["architecture"] == "qwen2"
         and facts["dtype"] == "F16"
