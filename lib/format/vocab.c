@@ -7,39 +7,16 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "format/json.h"
 #include "format/store.h"
 
 enum { LONGEST_CHARACTER = 4 };
 
-/* Length of the well-formed UTF-8 character at the start of text, or 0 (RFC 3629: no overlong
- * forms, no surrogates, nothing beyond U+10FFFF; NUL is no label character either). */
+/* Length of the UTF-8 character at the start of text, or 0; NUL is no character of a label. */
 static int character_length(const unsigned char *text, int64_t length)
 {
-    static const struct {
-        unsigned char first_low, first_high, second_low, second_high;
-        int length;
-    } forms[] = {
-        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (text[0] < forms[i].first_low || text[0] > forms[i].first_high) {
-            continue;
-        }
-        if (forms[i].length > length || (forms[i].length > 1 && (text[1] < forms[i].second_low ||
-                                                                 text[1] > forms[i].second_high))) {
-            return 0;
-        }
-        for (int j = 2; j < forms[i].length; j++) {
-            if ((text[j] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return forms[i].length;
-    }
-    return 0;
+    return text[0] == '\0' ? 0 : otimes_utf8_length((const char *)text, length);
 }
 
 /* Any bytes as a label. */
