@@ -19,13 +19,14 @@ SOURCES = (".c", ".h", ".py", ".sh", ".build")
 # Outside interfaces: what says that a file uses one, and the files that may.
 INTERFACES = [
     ("BLAS or LAPACK", r"#\s*include\s*<(cblas|lapacke?|lapack)\b|\b(cblas|LAPACKE|openblas)_\w+\s*\(",
-     ["lib/num/la_blas.c"]),
+     ["lib/num/la_blas.c", "tests/bench/bench_sgemm.c"]),
     ("OpenMP", r"#\s*include\s*<omp\.h>|#\s*pragma\s+omp\b", ["lib/base/par.c"]),
     ("the allocator", r"\b(malloc|calloc|realloc|free|aligned_alloc|posix_memalign|strdup|strndup)\s*\(",
      ["lib/base/mem.c", "lib/base/alloc.c"]),
-    ("jansson", r"#\s*include\s*<jansson\.h>", ["lib/format/json.h", "lib/format/vocab.h"]),
+    ("jansson", r"#\s*include\s*<jansson\.h>", ["lib/format/json.h", "lib/format/vocab.h", "tools/jsonl.c"]),
     ("PCRE2", r"#\s*include\s*<pcre2", ["lib/token/pattern.c"]),
     ("utf8proc", r"#\s*include\s*<utf8proc", ["lib/token/unicode.c"]),
+    ("SLEEF", r"#\s*include\s*<sleef", ["lib/num/vmath_sleef.c"]),
     ("OpenSSL", r"#\s*include\s*<openssl/", ["lib/base/sha256.c"]),
     ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5read.c"]),
     ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c"]),

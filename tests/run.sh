@@ -35,7 +35,7 @@ check build "" --buildtype release
 check build/sanitize "--no-suite style --no-suite python" \
     -Db_sanitize=address,undefined -Db_lundef=false --buildtype debugoptimized
 check build/reference "--no-suite style --no-suite python --no-suite cli" \
-    -Dblas=reference --buildtype release
+    -Dblas=reference -Dvmath=reference --buildtype release
 
 # Meson's own counts, as one line.
 python3 - "$root/build" "$root/build/sanitize" "$root/build/reference" <<'EOF' || failed=1

@@ -98,10 +98,16 @@ void assert_ok(int rc, const otimes_err *err)
 
 void golden_open(golden *g, const char *name, bool processed)
 {
+    golden_open_on(0, g, name, processed);
+}
+
+void golden_open_on(int threads, golden *g, const char *name, bool processed)
+{
     char relative[256];
     otimes_err err = {0};
     otimes_model_settings settings;
     otimes_model_settings_default(&settings);
+    settings.threads = threads;
     if (!processed) {
         settings.fold_ln = settings.center_writing_weights = 0;
         settings.center_unembed = settings.fold_value_biases = 0;

@@ -36,6 +36,9 @@ extern const char *const golden_names[];
 
 /* Opens one, with all processing or with none; fails the test on error. */
 void golden_open(golden *g, const char *name, bool processed);
+
+/* The same for work on some number of threads; 0: all that there are. */
+void golden_open_on(int threads, golden *g, const char *name, bool processed);
 void golden_close(golden *g);
 
 /* Expected float64 values by name, or NULL; *count of them. */

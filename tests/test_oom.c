@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory that ends: each public call is allowed 0, 1, 2 ... allocations until it succeeds. Every
- * failure before that is OTIMES_ERR_MEMORY with a text, leaves no block behind and no handle set.
- *
- * Linked with --wrap for otimes_alloc, otimes_realloc and otimes_free, so that every allocation of
- * the library passes here. jansson's blocks are counted, so that a document left behind shows, but
- * never denied: it aborts in an assertion of its own (2.14, lex_unget_unsave) when they are.
+ * Memory that ends while files are opened, read, and taken apart without running the model; oom.h
+ * says how.
  */
-#include "support.h"
-
-#include <stdlib.h>
 #include <string.h>
-
-#include <jansson.h>
 
 #include <otimes/bigram.h>
 #include <otimes/heads.h>
@@ -22,110 +13,7 @@
 
 #include "format/open.h"
 #include "gguf_writer.h"
-
-/* ---- the allocator of the tests ---- */
-
-static int64_t allowed = INT64_MAX; /* allocations before the next failure */
-static bool denied;                 /* whether one was */
-static int64_t live;                /* blocks handed out and not given back */
-
-void *__real_otimes_alloc(int64_t count, size_t size);
-void *__real_otimes_realloc(void *block, int64_t count, size_t size);
-void __real_otimes_free(void *block);
-void *__wrap_otimes_alloc(int64_t count, size_t size);
-void *__wrap_otimes_realloc(void *block, int64_t count, size_t size);
-void __wrap_otimes_free(void *block);
-
-/* All calls run on one thread: what is allowed is then used up in the same order each time. After
- * the first denial there is nothing more, as when memory really ends. */
-static bool take(void)
-{
-    denied = denied || allowed == 0;
-    allowed -= allowed > 0;
-    return !denied;
-}
-
-void *__wrap_otimes_alloc(int64_t count, size_t size)
-{
-    void *block = take() ? __real_otimes_alloc(count, size) : NULL;
-    live += block != NULL;
-    return block;
-}
-
-void *__wrap_otimes_realloc(void *block, int64_t count, size_t size)
-{
-    void *grown = take() ? __real_otimes_realloc(block, count, size) : NULL;
-    live += grown != NULL && block == NULL;
-    return grown;
-}
-
-void __wrap_otimes_free(void *block)
-{
-    live -= block != NULL;
-    __real_otimes_free(block);
-}
-
-static void *json_alloc(size_t size)
-{
-    void *block = malloc(size);
-    live += block != NULL;
-    return block;
-}
-
-static void json_release(void *block)
-{
-    live -= block != NULL;
-    free(block);
-}
-
-/* ---- the loop ---- */
-
-/* Makes the call and, when it succeeded, releases what it gave; a failed one checks its handles. */
-typedef int call(void *context, otimes_err *err);
-
-static void until_it_succeeds(const char *what, call *run, void *context, int64_t at_least)
-{
-    int64_t granted = 0;
-    for (;; granted++) {
-        static otimes_err err;
-        const int64_t before = live;
-        memset(&err, 0, sizeof err);
-        allowed = granted;
-        denied = false;
-        const int rc = run(context, &err);
-        const bool was_denied = denied;
-        allowed = INT64_MAX;
-        denied = false;
-        if (live != before) {
-            fail_msg("%s, %d allocations allowed: %d blocks were left behind", what, (int)granted,
-                     (int)(live - before));
-        }
-        if (rc == OTIMES_OK && !was_denied) {
-            break;
-        }
-        if (rc != OTIMES_ERR_MEMORY || err.code != rc || err.msg[0] == '\0') {
-            fail_msg("%s, %d allocations allowed: error %d, %d: '%s'", what, (int)granted, rc,
-                     err.code, err.msg);
-        }
-    }
-    if (granted < at_least) {
-        fail_msg("%s: succeeded with %d allocations, expected at least %d", what, (int)granted,
-                 (int)at_least);
-    }
-}
-
-static otimes_model *open_golden(const char *name)
-{
-    char relative[128] = "tests/golden/";
-    otimes_model *model;
-    otimes_model_settings settings;
-    otimes_err err = {0};
-    otimes_model_settings_default(&settings);
-    settings.threads = 1;
-    strcat(relative, name);
-    assert_ok(otimes_model_open(&model, source_path(relative), &settings, &err), &err);
-    return model;
-}
+#include "oom.h"
 
 /* ---- opening ---- */
 
@@ -272,7 +160,7 @@ static void reading_weights(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
-        otimes_model *model = open_golden(golden_names[i]);
+        otimes_model *model = oom_golden(golden_names[i]);
         until_it_succeeds("otimes_layer_load", load_layer, model, 1);
         until_it_succeeds("otimes_unembed_open", open_unembed, model, 1);
         until_it_succeeds("otimes_embed_rows", read_rows, model, 0);
@@ -447,36 +335,17 @@ static void tokens(void **state)
 
 /* ---- analyses ---- */
 
-typedef struct analysis {
-    const otimes_model *model;
-    const void *settings;
-    int (*run)(const struct analysis *analysis, otimes_sink *sink, otimes_err *err);
-} analysis;
-
-/* The sink's own memory is rationed with the rest. */
-static int analyse(void *context, otimes_err *err)
-{
-    const analysis *a = context;
-    otimes_memory_sink *memory;
-    int rc = otimes_memory_sink_new(&memory, err);
-    if (rc == OTIMES_OK) {
-        rc = a->run(a, otimes_memory_sink_sink(memory), err);
-    }
-    otimes_memory_sink_free(&memory);
-    return rc;
-}
-
-static int run_info(const analysis *a, otimes_sink *sink, otimes_err *err)
+static int run_info(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
     return otimes_info(a->model, a->settings, sink, err);
 }
 
-static int run_bigram(const analysis *a, otimes_sink *sink, otimes_err *err)
+static int run_bigram(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
     return otimes_bigram(a->model, a->settings, sink, err);
 }
 
-static int run_heads(const analysis *a, otimes_sink *sink, otimes_err *err)
+static int run_heads(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
     return otimes_heads(a->model, a->settings, sink, err);
 }
@@ -486,8 +355,8 @@ static void info(void **state)
     (void)state;
     otimes_info_settings settings;
     otimes_info_settings_default(&settings);
-    otimes_model *model = open_golden("gpt2");
-    until_it_succeeds("otimes_info", analyse, &(analysis){model, &settings, run_info}, 100);
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_info", oom_analyse, &(oom_analysis){model, &settings, run_info}, 100);
     otimes_model_close(&model);
 }
 
@@ -506,14 +375,14 @@ static void bigram(void **state)
                                    .exact = 1,
                                    .position = 2,
                                    .full = OTIMES_BIGRAM_FULL_F16};
-    otimes_model *model = open_golden("gpt2");
-    until_it_succeeds("otimes_bigram", analyse, &(analysis){model, &plain, run_bigram}, 50);
-    until_it_succeeds("otimes_bigram, every option", analyse, &(analysis){model, &all, run_bigram},
-                      50);
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_bigram", oom_analyse, &(oom_analysis){model, &plain, run_bigram}, 50);
+    until_it_succeeds("otimes_bigram, every option", oom_analyse,
+                      &(oom_analysis){model, &all, run_bigram}, 50);
     otimes_model_close(&model);
-    model = open_golden("transformer_lens_none");
-    until_it_succeeds("otimes_bigram, two vocabularies", analyse,
-                      &(analysis){model, &plain, run_bigram}, 50);
+    model = oom_golden("transformer_lens_none");
+    until_it_succeeds("otimes_bigram, two vocabularies", oom_analyse,
+                      &(oom_analysis){model, &plain, run_bigram}, 50);
     otimes_model_close(&model);
 }
 
@@ -524,8 +393,9 @@ static void heads(void **state)
                          offsets[] = {0, 3};
     otimes_heads_settings settings;
     otimes_heads_settings_default(&settings);
-    otimes_model *model = open_golden("transformer_lens_none");
-    until_it_succeeds("otimes_heads", analyse, &(analysis){model, &settings, run_heads}, 100);
+    otimes_model *model = oom_golden("transformer_lens_none");
+    until_it_succeeds("otimes_heads", oom_analyse, &(oom_analysis){model, &settings, run_heads},
+                      100);
     otimes_model_close(&model);
 
     settings.layers = layers;
@@ -538,47 +408,38 @@ static void heads(void **state)
     settings.token_count = 4;
     settings.biases = 1;
     settings.matrices = OTIMES_HEADS_FACTORS | OTIMES_HEADS_PRODUCTS | OTIMES_HEADS_POSITIONS;
-    model = open_golden("gpt2");
-    until_it_succeeds("otimes_heads, every option", analyse,
-                      &(analysis){model, &settings, run_heads}, 100);
+    model = oom_golden("gpt2");
+    until_it_succeeds("otimes_heads, every option", oom_analyse,
+                      &(oom_analysis){model, &settings, run_heads}, 100);
     otimes_model_close(&model);
 
     settings.matrices = OTIMES_HEADS_FACTORS;
     settings.offsets = offsets;
     settings.offset_count = 2;
-    model = open_golden("llama_scaled");
-    until_it_succeeds("otimes_heads, offsets", analyse, &(analysis){model, &settings, run_heads},
-                      100);
+    model = oom_golden("llama_scaled");
+    until_it_succeeds("otimes_heads, offsets", oom_analyse,
+                      &(oom_analysis){model, &settings, run_heads}, 100);
     otimes_model_close(&model);
-}
-
-/* A failed test must not starve the next. */
-static int allow_all(void **state)
-{
-    (void)state;
-    allowed = INT64_MAX;
-    denied = false;
-    return 0;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(opening_models, allow_all),
-        cmocka_unit_test_teardown(opening_gguf, allow_all),
-        cmocka_unit_test_teardown(opening_llama2c, allow_all),
-        cmocka_unit_test_teardown(opening_checkpoints, allow_all),
-        cmocka_unit_test_teardown(reporting_problems, allow_all),
-        cmocka_unit_test_teardown(reading_weights, allow_all),
-        cmocka_unit_test_teardown(parsing, allow_all),
-        cmocka_unit_test_teardown(memory_sink, allow_all),
-        cmocka_unit_test_teardown(opening_tokenizers, allow_all),
-        cmocka_unit_test_teardown(using_tokenizers, allow_all),
-        cmocka_unit_test_teardown(tokens, allow_all),
-        cmocka_unit_test_teardown(info, allow_all),
-        cmocka_unit_test_teardown(bigram, allow_all),
-        cmocka_unit_test_teardown(heads, allow_all),
+        cmocka_unit_test_teardown(opening_models, oom_end),
+        cmocka_unit_test_teardown(opening_gguf, oom_end),
+        cmocka_unit_test_teardown(opening_llama2c, oom_end),
+        cmocka_unit_test_teardown(opening_checkpoints, oom_end),
+        cmocka_unit_test_teardown(reporting_problems, oom_end),
+        cmocka_unit_test_teardown(reading_weights, oom_end),
+        cmocka_unit_test_teardown(parsing, oom_end),
+        cmocka_unit_test_teardown(memory_sink, oom_end),
+        cmocka_unit_test_teardown(opening_tokenizers, oom_end),
+        cmocka_unit_test_teardown(using_tokenizers, oom_end),
+        cmocka_unit_test_teardown(tokens, oom_end),
+        cmocka_unit_test_teardown(info, oom_end),
+        cmocka_unit_test_teardown(bigram, oom_end),
+        cmocka_unit_test_teardown(heads, oom_end),
     };
-    json_set_alloc_funcs(json_alloc, json_release);
+    oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

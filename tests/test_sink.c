@@ -371,6 +371,19 @@ static void progress_and_finish(void **state)
     otimes_memory_sink_free(NULL);
 }
 
+/* Who keeps nothing of an earlier run has no block of it. */
+static void nothing_is_there(void **state)
+{
+    (void)state;
+    const otimes_axis texts = {.name = "text", .length = 3};
+    const otimes_array array = {.name = "x", .type = OTIMES_F32, .ndim = 1, .axis = {&texts}};
+    otimes_memory_sink *memory = new_sink();
+    const int id = declare(memory, &array);
+    assert_false(
+        otimes_sink_has(otimes_memory_sink_sink(memory), id, (int64_t[]){0}, (int64_t[]){1}));
+    otimes_memory_sink_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +397,7 @@ int main(void)
         cmocka_unit_test(attributes_replace),
         cmocka_unit_test(axes_must_have_a_length),
         cmocka_unit_test(progress_and_finish),
+        cmocka_unit_test(nothing_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

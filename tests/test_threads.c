@@ -5,10 +5,22 @@
 #include "support.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <otimes/bigram.h>
+#include <otimes/forward.h>
 #include <otimes/heads.h>
+
+/* Small as they are: every loop on as many threads as the model has, so that goldens go through what
+ * only larger models would. Linked with --wrap. */
+int __wrap_otimes_par_worth(int threads, double operations);
+
+int __wrap_otimes_par_worth(int threads, double operations)
+{
+    (void)operations;
+    return threads;
+}
 
 static otimes_memory_sink *run(const char *name, int threads, bool heads)
 {
@@ -95,8 +107,63 @@ static void same_bits(void **state)
     }
 }
 
+/* Logits of a few texts; with hooks that are looked at, attention keeps more than without. */
+static int look(void *context, const otimes_activation *activation, otimes_err *err)
+{
+    (void)context, (void)activation, (void)err;
+    return OTIMES_OK;
+}
+
+static float *forward(const char *name, int threads, uint64_t points, int64_t *count)
+{
+    static const int64_t lengths[] = {8, 1, 5, 7, 2};
+    enum { TEXTS = 5, ROWS = 23 };
+    const otimes_hooks hooks = {points, look, NULL};
+    int64_t ids[8];
+    const int64_t *id[TEXTS] = {ids, ids, ids, ids, ids};
+    const otimes_sequences texts = {TEXTS, lengths, id};
+    otimes_forward *pass;
+    golden g;
+    otimes_err err = {0};
+    golden_open_on(threads, &g, name, true);
+    const otimes_model_info *info = otimes_model_describe(g.model);
+    for (int64_t i = 0; i < 8; i++) {
+        ids[i] = i * i % info->d_vocab;
+    }
+    *count = ROWS * info->d_vocab_out;
+    float *logits = calloc((size_t)*count, sizeof *logits);
+    assert_non_null(logits);
+    assert_ok(otimes_forward_open(&pass, g.model, NULL, &err), &err);
+    assert_ok(otimes_forward_run(pass, &texts, &hooks, &err), &err);
+    assert_ok(otimes_forward_logits(pass, 0, ROWS, logits, &err), &err);
+    otimes_forward_close(&pass);
+    golden_close(&g);
+    return logits;
+}
+
+static void same_logits(void **state)
+{
+    (void)state;
+    static const uint64_t points[] = {0, OTIMES_HOOK_BIT(PATTERN), OTIMES_HOOK_BIT(RESULT)};
+    otimes_set_blas_threads(1);
+    for (int m = 0; golden_names[m]; m++) {
+        for (size_t p = 0; p < sizeof points / sizeof points[0]; p++) {
+            int64_t count;
+            float *one = forward(golden_names[m], 1, points[p], &count);
+            for (int threads = 2; threads <= 5; threads += 3) {
+                float *many = forward(golden_names[m], threads, points[p], &count);
+                if (memcmp(one, many, (size_t)count * sizeof *one) != 0) {
+                    fail_msg("%s: logits depend on the number of threads", golden_names[m]);
+                }
+                free(many);
+            }
+            free(one);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(same_logits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

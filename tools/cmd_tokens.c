@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "fail.h"
+#include "quote.h"
 #include "text.h"
 
 typedef struct options {
@@ -82,36 +83,6 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
 }
 
 /* ---- the table for people ---- */
-
-/* In quotes, so that blanks at its ends show. */
-static void put_quoted(FILE *to, const char *text)
-{
-    putc('"', to);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        switch (*c) {
-        case '\n':
-            fputs("\\n", to);
-            break;
-        case '\r':
-            fputs("\\r", to);
-            break;
-        case '\t':
-            fputs("\\t", to);
-            break;
-        case '"':
-        case '\\':
-            fprintf(to, "\\%c", *c);
-            break;
-        default:
-            if (*c < 0x20 || *c == 0x7f) {
-                fprintf(to, "\\x%02X", *c);
-            } else {
-                putc(*c, to);
-            }
-        }
-    }
-    putc('"', to);
-}
 
 /* An array of the result; NULL data where it was not written. */
 static const void *data_of(const otimes_memory_sink *result, const char *name, int64_t *count)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "identity.h"
 #include "output.h"
 #include "sink_null.h"
 #include "stop.h"
@@ -19,8 +20,19 @@ static int is_plain(const char *word)
     return *word && !word[strspn(word, plain)];
 }
 
-/* The command line as one would type it into a shell; released with free. NULL: no memory. */
-static char *quote_line(int argc, char **argv)
+/* The command line as it is, and as far as it says what is computed. */
+typedef struct lines {
+    char *full, *plain;
+} lines;
+
+static int is_resume(const char *word)
+{
+    return !strcmp(word, "--resume");
+}
+
+/* The command line as one would type it into a shell, without the words that leave_out names;
+ * released with free. NULL: no memory. */
+static char *quote_line(int argc, char **argv, int (*leave_out)(const char *word))
 {
     size_t size = sizeof "otimes";
     for (int i = 0; i < argc; i++) {
@@ -32,6 +44,9 @@ static char *quote_line(int argc, char **argv)
     }
     to = stpcpy(to, "otimes");
     for (int i = 0; i < argc; i++) {
+        if (leave_out(argv[i])) {
+            continue;
+        }
         *to++ = ' ';
         if (is_plain(argv[i])) {
             to = stpcpy(to, argv[i]);
@@ -66,11 +81,35 @@ static void fill_settings(const common_options *options, otimes_model_settings *
     settings->state_dict = options->state_dict;
 }
 
+/* One line that says why the run ended, and what is left of it. */
+static void say_kept(const output *out, int code, otimes_err *err)
+{
+    char why[sizeof err->msg], from[48] = "";
+    int64_t text;
+    const int stopped = code == OTIMES_ERR_CANCELLED && stop_signal();
+    const int kept = output_keeps(out, &text) && code != OTIMES_ERR_ARGUMENT;
+    if (stopped) {
+        snprintf(why, sizeof why, "stopped by signal %d", stop_signal());
+    } else if (kept) {
+        memcpy(why, err->msg, sizeof why);
+    } else {
+        return;
+    }
+    if (text > 0) {
+        snprintf(from, sizeof from, " from text %lld", (long long)text);
+    }
+    if (kept) {
+        fail(err, code, "%.*s; --resume goes on%s", (int)(sizeof why - 80), why, from);
+    } else {
+        fail(err, code, "%.*s, nothing was written", (int)(sizeof why - 80), why);
+    }
+}
+
 static int run_to_output(const command *cmd, const common_options *options,
-                         const otimes_model *model, const char *line, otimes_err *err)
+                         const otimes_model *model, const lines *line, otimes_err *err)
 {
     output out = {.format = FORMAT_DEFAULT};
-    int rc = output_open(&out, cmd, options, model, line, err);
+    int rc = output_open(&out, cmd, options, model, line->full, line->plain, err);
     if (!rc) {
         rc = cmd->run(model, options, &out.sink, err);
     }
@@ -78,6 +117,9 @@ static int run_to_output(const command *cmd, const common_options *options,
         rc = output_finish(&out, err);
     }
     progress_clear(&out.bar);
+    if (rc) {
+        say_kept(&out, rc, err);
+    }
     if (!rc && out.format == FORMAT_NULL && !options->quiet) {
         fprintf(stderr, "otimes %s: %lld bytes of results computed and not kept\n", cmd->name,
                 (long long)sink_null_bytes(&out.target));
@@ -87,7 +129,7 @@ static int run_to_output(const command *cmd, const common_options *options,
 }
 
 /* Everything between parsed options and an exit; a code of the library. */
-static int run_parsed(const command *cmd, const common_options *options, const char *line,
+static int run_parsed(const command *cmd, const common_options *options, const lines *line,
                       otimes_err *err)
 {
     otimes_model *model = NULL;
@@ -116,29 +158,29 @@ static int run_parsed(const command *cmd, const common_options *options, const c
 /* One line on stderr, and the exit status that goes with the code. */
 static int report(const command *cmd, int code, const otimes_err *err)
 {
+    fprintf(stderr, "otimes %s: %s\n", cmd->name, err->msg);
     if (code == OTIMES_ERR_CANCELLED && stop_signal()) {
-        fprintf(stderr, "otimes %s: stopped by signal %d, nothing was written\n", cmd->name,
-                stop_signal());
         return 128 + stop_signal();
     }
-    fprintf(stderr, "otimes %s: %s\n", cmd->name, err->msg);
     return code == OTIMES_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int command_run(const command *cmd, int argc, char **argv)
 {
     otimes_err err = {0};
-    char *line = quote_line(argc, argv);
+    const lines line = {quote_line(argc, argv, is_resume),
+                        quote_line(argc, argv, identity_ignores)};
     void *options = calloc(1, cmd->size);
-    int rc = line && options ? 0 : fail_memory(&err, "options");
+    int rc = line.full && line.plain && options ? 0 : fail_memory(&err, "options");
     if (!rc) {
         rc = opts_parse(cmd, argc, argv, options, &err);
     }
     if (!rc) {
-        rc = run_parsed(cmd, options, line, &err);
+        rc = run_parsed(cmd, options, &line, &err);
     }
     free(options);
-    free(line);
+    free(line.full);
+    free(line.plain);
     if (rc == OPTS_HELP) {
         opts_help(cmd, stdout);
     }

@@ -35,8 +35,8 @@ static void collect(const command *cmd, known *all)
 
 static int takes_argument(const opt *o)
 {
-    return o->kind == OPT_TEXT || o->kind == OPT_NUMBER || o->kind == OPT_CHOICE ||
-           o->kind == OPT_SET;
+    return o->kind == OPT_TEXT || o->kind == OPT_TEXTS || o->kind == OPT_NUMBER ||
+           o->kind == OPT_CHOICE || o->kind == OPT_SET;
 }
 
 static int same(const char *name, const char *word, size_t length)
@@ -111,6 +111,16 @@ static int parse_set(const opt *o, const char *text, int *set, otimes_err *err)
     }
 }
 
+static int add_text(const opt *o, const char *text, opt_texts *list, otimes_err *err)
+{
+    if (list->count == OPT_TEXTS_MAX) {
+        return fail(err, OTIMES_ERR_ARGUMENT, "--%s: expected at most %d of them, got more",
+                    o->name, OPT_TEXTS_MAX);
+    }
+    list->item[list->count++] = text;
+    return 0;
+}
+
 /* Puts an option with its argument (NULL: none) into its field. */
 static int store(const opt *o, int off, const char *argument, char *options, otimes_err *err)
 {
@@ -127,6 +137,8 @@ static int store(const opt *o, int off, const char *argument, char *options, oti
     case OPT_TEXT:
         memcpy(options + o->offset, &argument, sizeof argument);
         return 0;
+    case OPT_TEXTS:
+        return add_text(o, argument, (opt_texts *)(void *)(options + o->offset), err);
     case OPT_NUMBER:
         snprintf(name, sizeof name, "--%s", o->name);
         rc = otimes_parse_i64(argument, name, o->low, o->high, &number, err);
@@ -257,7 +269,7 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
     common->top = common->bos = -1;
     common->fold_ln = common->center_writing_weights = -1;
     common->center_unembed = common->fold_value_biases = -1;
-    common->progress = -1;
+    common->progress = common->resume = -1;
     if (cmd->defaults) {
         cmd->defaults(options);
     }

@@ -17,11 +17,19 @@ typedef enum opt_kind {
     OPT_FLAG,   /* int: 1 */
     OPT_SWITCH, /* int: 1, or 0 as --no-<name> */
     OPT_TEXT,   /* const char *: the argument */
+    OPT_TEXTS,  /* opt_texts: the arguments, in order; the option may stand several times */
     OPT_NUMBER, /* int64_t: the argument, from low to high */
     OPT_CHOICE, /* int: value of the word that the argument is */
     OPT_SET,    /* int: values of all comma-separated words of the argument, combined with | */
     OPT_HELP    /* none: parsing ends with OPTS_HELP */
 } opt_kind;
+
+/* Arguments of an option that is given several times. */
+#define OPT_TEXTS_MAX 64
+typedef struct opt_texts {
+    const char *item[OPT_TEXTS_MAX];
+    int count;
+} opt_texts;
 
 typedef struct opt_word {
     const char *name;
@@ -47,8 +55,10 @@ enum {
     OPTS_TOKENS = 4,
     OPTS_TOP = 8,
     OPTS_TEXT = 16,    /* texts that are encoded to token ids */
+    OPTS_RUN = 128,    /* what a model is run with: see run_options.h; with OPTS_TEXT */
     OPTS_WEIGHTS = 32, /* processing, configuration, threads: every command that opens weights */
-    OPTS_ALWAYS = 64   /* output, progress, help: every command takes these */
+    OPTS_ALWAYS = 64,  /* output, progress, help: every command takes these */
+    OPTS_RESUME = 256  /* of commands that write text by text: an interrupted run can go on */
 };
 
 enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL, FORMAT_SAFETENSORS };
@@ -60,7 +70,13 @@ typedef struct common_options {
     int format;                          /* enum opts_format */
     const char *layers, *heads, *tokens; /* as written; NULL: all */
     const char *text, *text_file;        /* NULL: not given */
+    const char *json_field;              /* of the objects in JSON lines; NULL: "text" */
+    int truncate;                        /* texts are cut where the model takes no more */
     int bos;                             /* -1: as the tokenizer was trained */
+    const char *memory;                  /* bytes as written; NULL: any */
+    int stream;                          /* weights are read anew for each batch */
+    int plan;                            /* say what a run takes instead of running */
+    int64_t batch;                       /* tokens; 0: the library's own default */
     int64_t top;                         /* -1: the analysis' own default */
     int64_t threads;                     /* 0: all */
     const char *config;                  /* NULL: beside the weights */
@@ -69,6 +85,7 @@ typedef struct common_options {
     int fold_ln, center_writing_weights, center_unembed, fold_value_biases; /* -1: not said */
     int progress; /* -1: when stderr is a terminal */
     int quiet;
+    int resume; /* 1: go on with an interrupted run; 0: keep nothing to go on with; -1: neither */
 } common_options;
 
 #define OPTS_HELP 1
@@ -82,7 +99,7 @@ OTIMES_MUST_CHECK int opts_parse(const struct command *cmd, int argc, char **arg
 void opts_help(const struct command *cmd, FILE *to);
 
 /* The shared options of these masks, ended by name NULL, in `table` of at least OPTS_SHARED_MAX. */
-#define OPTS_SHARED_MAX 24
+#define OPTS_SHARED_MAX 32
 void opts_shared(unsigned masks, opt *table);
 
 #endif

@@ -96,10 +96,11 @@ void opts_help(const command *cmd, FILE *to)
               "index), or one .safetensors file. LIST is like 0,3-5,9.\n",
         to);
     put_options(to, "Options of this command", cmd->own);
-    opts_shared(cmd->shared & ~(unsigned)OPTS_TEXT, shared);
+    const unsigned texts = OPTS_TEXT | OPTS_RUN | OPTS_RESUME;
+    opts_shared(cmd->shared & ~texts, shared);
     put_options(to, "Selection", shared);
-    opts_shared(cmd->shared & OPTS_TEXT, shared);
-    put_options(to, "Text", shared);
+    opts_shared(cmd->shared & texts, shared);
+    put_options(to, cmd->shared & OPTS_RUN ? "Texts and runs" : "Text", shared);
     opts_shared(cmd->no_weights ? 0 : OPTS_WEIGHTS, shared);
     put_options(to, "Weights", shared);
     opts_shared(OPTS_ALWAYS, shared);

@@ -9,6 +9,8 @@
 
 #include "command.h"
 #include "fail.h"
+#include "identity.h"
+#include "journal.h"
 #include "sink_h5.h"
 #include "sink_null.h"
 #include "sink_safetensors.h"
@@ -20,6 +22,12 @@
 static output *output_of(otimes_sink *sink)
 {
     return sink->state;
+}
+
+/* What everything goes to first. */
+static otimes_sink *first_of(output *out)
+{
+    return out->journal.ops ? &out->journal : &out->target;
 }
 
 /* ISO 8601 in UTC; SOURCE_DATE_EPOCH stands for now, so that a build can be reproduced. */
@@ -45,7 +53,7 @@ static int format_date(char *text, size_t size, otimes_err *err)
 static int put_text(output *out, const char *name, const char *text, otimes_err *err)
 {
     const otimes_attr attr = {.name = name, .kind = OTIMES_ATTR_TEXT, .text = text};
-    return out->target.ops->attribute(&out->target, &attr, err);
+    return first_of(out)->ops->attribute(first_of(out), &attr, err);
 }
 
 /* A pass over all weights, which can take longer than the analysis. */
@@ -79,7 +87,7 @@ static int begin(output *out, otimes_err *err)
         rc = put_text(out, "schema", schema, err);
     }
     if (!rc) {
-        rc = out->target.ops->attribute(&out->target, &version, err);
+        rc = first_of(out)->ops->attribute(first_of(out), &version, err);
     }
     if (!rc) {
         rc = put_text(out, "command_line", out->command_line, err);
@@ -96,33 +104,39 @@ static int begin(output *out, otimes_err *err)
 
 static int attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err)
 {
-    output *out = output_of(sink);
-    const int rc = begin(out, err);
-    return rc ? rc : out->target.ops->attribute(&out->target, attr, err);
+    otimes_sink *to = first_of(output_of(sink));
+    const int rc = begin(output_of(sink), err);
+    return rc ? rc : to->ops->attribute(to, attr, err);
 }
 
 static int announce_axis(otimes_sink *sink, const otimes_axis *axis, otimes_err *err)
 {
-    output *out = output_of(sink);
-    const int rc = begin(out, err);
-    return rc || !out->target.ops->axis ? rc : out->target.ops->axis(&out->target, axis, err);
+    otimes_sink *to = first_of(output_of(sink));
+    const int rc = begin(output_of(sink), err);
+    return rc || !to->ops->axis ? rc : to->ops->axis(to, axis, err);
 }
 
 static int declare(otimes_sink *sink, const otimes_array *array, int *id, otimes_err *err)
 {
-    output *out = output_of(sink);
-    const int rc = begin(out, err);
-    return rc ? rc : out->target.ops->declare(&out->target, array, id, err);
+    otimes_sink *to = first_of(output_of(sink));
+    const int rc = begin(output_of(sink), err);
+    return rc ? rc : to->ops->declare(to, array, id, err);
 }
 
 static int write_block(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
                        const void *data, otimes_err *err)
 {
-    otimes_sink *target = &output_of(sink)->target;
+    otimes_sink *to = first_of(output_of(sink));
     if (stop_signal()) {
         return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
     }
-    return target->ops->write(target, id, start, count, data, err);
+    return to->ops->write(to, id, start, count, data, err);
+}
+
+static int has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count)
+{
+    otimes_sink *to = first_of(output_of(sink));
+    return to->ops->has && to->ops->has(to, id, start, count);
 }
 
 static int show_progress(otimes_sink *sink, double done, double total)
@@ -142,12 +156,13 @@ static const otimes_sink_ops ops = {.attribute = attribute,
                                     .axis = announce_axis,
                                     .declare = declare,
                                     .write = write_block,
+                                    .has = has,
                                     .progress = show_progress,
                                     .finish = finish_nothing};
 
 int output_wanted(const common_options *options)
 {
-    return options->output || options->format != FORMAT_DEFAULT;
+    return options->output || options->format != FORMAT_DEFAULT || options->resume == 1;
 }
 
 static int ends_in(const char *text, const char *end)
@@ -172,6 +187,11 @@ int output_format(const common_options *options, int weights, int *format, otime
 {
     const char *path = options->output;
     *format = options->format ? options->format : format_of_name(path, weights);
+    if (options->resume == 1 && *format != FORMAT_HDF5) {
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "--resume: expected a result in HDF5 (-o FILE.h5), got %s",
+                    *format == FORMAT_TSV ? "tsv" : "null");
+    }
     if (*format == FORMAT_TSV && weights) {
         return fail(err, OTIMES_ERR_ARGUMENT,
                     "--format: expected safetensors, hdf5 or null for weights, got tsv");
@@ -192,8 +212,27 @@ int output_format(const common_options *options, int weights, int *format, otime
     return 0;
 }
 
+/* Before the file itself is touched, which another run may be writing. An empty name is refused
+ * when that is opened. */
+static int open_journal(output *out, const common_options *options, const char *plain,
+                        otimes_err *err)
+{
+    char *identity;
+    if (options->resume == 0 || !*options->output) {
+        return 0;
+    }
+    int rc = identity_of(&identity, options, plain, err);
+    if (!rc) {
+        rc = journal_open(&out->journal, &out->target, options->output, identity,
+                          options->resume == 1, err);
+        free(identity);
+    }
+    return rc;
+}
+
 int output_open(output *out, const command *cmd, const common_options *options,
-                const otimes_model *model, const char *command_line, otimes_err *err)
+                const otimes_model *model, const char *command_line, const char *plain,
+                otimes_err *err)
 {
     memset(out, 0, sizeof *out);
     out->command = cmd->name;
@@ -206,6 +245,12 @@ int output_open(output *out, const command *cmd, const common_options *options,
     }
     if (options->output && strcmp(options->output, "-")) {
         stop_ignore_pipes();
+    }
+    if (out->format == FORMAT_HDF5 && (cmd->shared & OPTS_RESUME)) {
+        rc = open_journal(out, options, plain, err);
+    }
+    if (rc) {
+        return rc;
     }
     switch (out->format) {
     case FORMAT_HDF5:
@@ -237,12 +282,18 @@ int output_finish(output *out, otimes_err *err)
     if (stop_signal()) {
         return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
     }
-    return out->target.ops->finish(&out->target, err);
+    return first_of(out)->ops->finish(first_of(out), err);
+}
+
+int output_keeps(const output *out, int64_t *text)
+{
+    return journal_keeps(&out->journal, text);
 }
 
 void output_close(output *out)
 {
     progress_clear(&out->bar);
+    journal_close(&out->journal);
     switch (out->format) {
     case FORMAT_HDF5:
         sink_h5_close(&out->target);

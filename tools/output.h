@@ -11,9 +11,10 @@
 #include "progress.h"
 
 typedef struct output {
-    otimes_sink sink;   /* for the analysis: passes on to target, shows progress, can cancel */
-    otimes_sink target; /* zeroed: not open */
-    int format;         /* enum opts_format, FORMAT_DEFAULT resolved */
+    otimes_sink sink;    /* for the analysis: passes on to target, shows progress, can cancel */
+    otimes_sink target;  /* zeroed: not open */
+    otimes_sink journal; /* in front of target where a run can be resumed; zeroed: none */
+    int format;          /* enum opts_format, FORMAT_DEFAULT resolved */
     progress bar;
     const char *command, *command_line;
     const otimes_model *model;
@@ -23,21 +24,27 @@ typedef struct output {
 /* Whether options ask for a result in a file or a format. */
 int output_wanted(const common_options *options);
 
-/* The format that options mean, for weights or for results. OTIMES_ERR_ARGUMENT when they contradict each other. */
+/* The format that options mean, for weights or for results. OTIMES_ERR_ARGUMENT when they
+ * contradict each other. */
 OTIMES_MUST_CHECK int output_format(const common_options *options, int weights, int *format,
                                     otimes_err *err);
 
 /* Opens the sink. The first thing in it will be what names the result: schema, schema_version,
- * command_line, date (the analysis itself adds otimes_version and the model's facts). Pointers must
- * outlive it. Without weights model is NULL. Release with output_close. */
+ * command_line, date (the analysis itself adds otimes_version and the model's facts). `plain` is
+ * the command line as far as it says what is computed. Pointers must outlive it. Without weights
+ * model is NULL. Release with output_close. */
 OTIMES_MUST_CHECK int output_open(output *out, const struct command *command,
                                   const common_options *options, const otimes_model *model,
-                                  const char *command_line, otimes_err *err);
+                                  const char *command_line, const char *plain, otimes_err *err);
 
 /* Adds what is costly (the sha256 of the weights), and completes the result. */
 OTIMES_MUST_CHECK int output_finish(output *out, otimes_err *err);
 
-/* Releases everything; a result that was not finished leaves nothing behind. Zeroed is fine. */
+/* Whether what was not finished can be resumed, and from which text; 0 where that is not known. */
+int output_keeps(const output *out, int64_t *text);
+
+/* Releases everything; a result that was not finished leaves nothing behind but its journal, if it
+ * can be resumed. Zeroed is fine. */
 void output_close(output *out);
 
 #endif

@@ -7,8 +7,8 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 packages="build-essential meson ninja-build pkg-config libopenblas-openmp-dev liblapacke-dev
-libhdf5-dev libjansson-dev libssl-dev libpcre2-dev libutf8proc-dev libcmocka-dev python3
-python3-venv hdf5-tools"
+libhdf5-dev libjansson-dev libssl-dev libpcre2-dev libutf8proc-dev libsleef-dev libcmocka-dev
+python3 python3-venv hdf5-tools"
 
 say() {
     printf 'setup: %s\n' "$*" >&2
@@ -64,7 +64,7 @@ done
 if ! have apt-get; then
     say "no apt-get here: this script installs nothing. otimes needs a C11 compiler, meson >= 0.63,"
     say "ninja, pkg-config, and the development files of OpenBLAS, LAPACKE, HDF5, jansson, OpenSSL,"
-    say "PCRE2 >= 10.40, utf8proc and cmocka; where they are present the build below succeeds."
+    say "PCRE2 >= 10.40, utf8proc, SLEEF and cmocka; where they are present the build below succeeds."
 elif [ -n "$missing" ]; then
     as_root=
     if [ "$(id -u)" -ne 0 ]; then

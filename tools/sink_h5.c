@@ -222,7 +222,9 @@ static hid_t make_properties(const otimes_array *about, const hsize_t *dim, cons
     if (properties < 0) {
         return -1;
     }
-    if (H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0 ||
+    /* Times of each object would make every file differ. */
+    if (H5Pset_obj_track_times(properties, 0) < 0 ||
+        H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0 ||
         H5Pset_attr_phase_change(properties, COMPACT_ATTRIBUTES, 0) < 0) {
         goto fail;
     }
@@ -572,6 +574,7 @@ static hid_t create_file(const char *name)
     if (access >= 0 && creation >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_cache(access, 0, CACHE_SLOTS, CACHE_BYTES, 1) >= 0 &&
         H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0 &&
+        H5Pset_obj_track_times(creation, 0) >= 0 &&
         H5Pset_link_creation_order(creation, order) >= 0 &&
         H5Pset_attr_creation_order(creation, order) >= 0 &&
         H5Pset_attr_phase_change(creation, COMPACT_ATTRIBUTES, 0) >= 0) {

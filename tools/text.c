@@ -4,12 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fail.h"
-#include "select.h"
-
-/* ---- texts ---- */
+#include "jsonl.h"
 
 static int is_standard(const char *path)
 {
@@ -78,15 +75,55 @@ static int cut_lines(texts *out, size_t bytes, const char *path, otimes_err *err
     return 0;
 }
 
-int texts_read(texts *out, const common_options *options, otimes_err *err)
+text_place text_place_of(const texts *all, int64_t i)
+{
+    text_place where = {"--text"};
+    if (all->path) {
+        snprintf(where.name, sizeof where.name, "--text-file: %.400s:%lld", all->path,
+                 (long long)i + 1);
+    }
+    return where;
+}
+
+/* Lines that were cut become what they say. */
+static int read_json(texts *out, const char *field, otimes_err *err)
+{
+    jsonl_line line;
+    out->ids = calloc((size_t)out->count, sizeof *out->ids);
+    if (!out->ids) {
+        return fail_memory(err, out->path);
+    }
+    for (int64_t i = 0; i < out->count; i++) {
+        char *at = out->memory + (out->text[i] - out->memory);
+        const text_place where = text_place_of(out, i);
+        const int rc =
+            jsonl_read(&line, at, out->bytes[i], field ? field : "text", where.name, err);
+        out->ids[i] = line.ids;
+        out->bytes[i] = line.bytes;
+        if (rc) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int texts_read_lines(texts *out, const common_options *options, otimes_err *err)
 {
     size_t bytes = 0;
     if (options->text && options->text_file) {
         return fail(err, OTIMES_ERR_ARGUMENT, "--text: cannot stand beside --text-file");
     }
+    if (options->json_field && !options->text_file) {
+        return fail(err, OTIMES_ERR_ARGUMENT, "--json-field: expected a --text-file, got none");
+    }
     if (options->text_file) {
-        const int rc = read_file(options->text_file, &out->memory, &bytes, err);
-        return rc ? rc : cut_lines(out, bytes, options->text_file, err);
+        const int json = options->json_field || jsonl_is_name(options->text_file);
+        int rc = read_file(options->text_file, &out->memory, &bytes, err);
+        out->path = options->text_file;
+        if (!rc) {
+            rc = cut_lines(out, bytes, options->text_file, err);
+        }
+        return rc || !json ? rc : read_json(out, options->json_field, err);
     }
     if (options->text) {
         out->text = malloc(sizeof *out->text);
@@ -101,40 +138,33 @@ int texts_read(texts *out, const common_options *options, otimes_err *err)
     return 0;
 }
 
+int texts_read(texts *out, const common_options *options, otimes_err *err)
+{
+    int rc = texts_read_lines(out, options, err);
+    for (int64_t i = 0; !rc && out->ids && i < out->count; i++) {
+        if (out->ids[i].index) {
+            rc = fail(err, OTIMES_ERR_ARGUMENT, "%s: expected a text, got token ids",
+                      text_place_of(out, i).name);
+        }
+    }
+    return rc;
+}
+
+void text_free_lists(otimes_index_list *list, int64_t count)
+{
+    for (int64_t i = 0; list && i < count; i++) {
+        otimes_index_list_free(&list[i]);
+    }
+    free(list);
+}
+
 void texts_free(texts *all)
 {
+    text_free_lists(all->ids, all->count);
     free(all->text);
     free(all->bytes);
     free(all->memory);
     *all = (texts){0};
-}
-
-/* ---- the tokenizer ---- */
-
-/* Whether a file of weights can hold a tokenizer: GGUF alone does. */
-static int holds_tokenizer(const char *path)
-{
-    char magic[4] = "";
-    FILE *file = fopen(path, "rb");
-    const int found = file && fread(magic, 1, 4, file) == 4 && !memcmp(magic, "GGUF", 4);
-    if (file) {
-        fclose(file);
-    }
-    return found;
-}
-
-static int open_tokenizer(otimes_tokenizer **tokenizer, const common_options *options,
-                          otimes_err *err)
-{
-    const char *path = options->model, *slash = strrchr(path, '/');
-    struct stat about;
-    if (stat(path, &about) || !S_ISREG(about.st_mode) || holds_tokenizer(path)) {
-        return otimes_tokenizer_open(tokenizer, path, err);
-    }
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
-    const int rc = folder ? otimes_tokenizer_open(tokenizer, folder, err) : fail_memory(err, path);
-    free(folder);
-    return rc;
 }
 
 otimes_bos text_bos(const common_options *options)
@@ -206,140 +236,84 @@ int text_ids(const char *text, const char *option, int64_t limit, otimes_index_l
     return rc;
 }
 
-static int from_ids(sequences *out, const common_options *options, int64_t limit, otimes_err *err)
+/* ---- one token ---- */
+
+/* A number below limit that is all there is of the text, or -1. */
+static int64_t plain_id(const char *text, int64_t limit)
 {
-    otimes_index_list list;
-    const int rc = text_ids(options->tokens, "--tokens", limit, &list, err);
-    if (rc) {
-        return rc;
+    int64_t id;
+    if (!*text || text[strspn(text, "0123456789")] ||
+        otimes_parse_i64(text, "id", 0, limit - 1, &id, NULL)) {
+        return -1;
     }
-    out->ids = list.index;
-    out->of = calloc(1, sizeof *out->of);
-    if (!out->of) {
-        return fail_memory(err, "--tokens");
-    }
-    out->count = 1;
-    out->of[0].id = list.index;
-    out->of[0].count = list.count;
-    return 0;
+    return id;
 }
 
-/* A tokenizer may know more tokens than the model has rows. */
-static int check_ids(const otimes_encoding *e, int64_t limit, const otimes_tokenizer *tokenizer,
-                     otimes_err *err)
+static int64_t labelled_id(const otimes_model *model, const char *text, int64_t limit)
 {
-    for (int64_t i = 0; i < e->count; i++) {
-        if (e->id[i] >= limit) {
-            return fail(err, OTIMES_ERR_UNSUPPORTED,
-                        "%s: token %lld: expected ids below %lld, the model's vocabulary",
-                        otimes_tokenizer_describe(tokenizer)->path, (long long)e->id[i],
-                        (long long)limit);
+    for (int64_t id = 0; id < limit; id++) {
+        const char *label = otimes_model_output_token(model, id);
+        if (label && !strcmp(label, text)) {
+            return id;
         }
     }
-    return 0;
+    return -1;
 }
 
-static int from_texts(sequences *out, const texts *all, const common_options *options,
-                      int64_t limit, otimes_err *err)
+/* "it is cut into 'Mar' 'y'": the pieces of a text that is not one token. */
+static void describe_pieces(const otimes_tokenizer *tokenizer, const otimes_encoding *e, char *text,
+                            size_t size)
 {
+    size_t used = 0;
+    for (int64_t i = 0; i < e->count && used + 1 < size; i++) {
+        const char *piece = otimes_token_text(tokenizer, e->id[i]);
+        const int n =
+            snprintf(text + used, size - used, "%s'%s'", i ? " " : "", piece ? piece : "");
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* What the tokenizer makes of the text where that is one token. */
+static int encoded_id(const common_options *options, const char *text, const char *option,
+                      int64_t limit, int64_t *id, otimes_err *err)
+{
+    char pieces[200] = "";
     otimes_tokenizer *tokenizer = NULL;
-    int rc = open_tokenizer(&tokenizer, options, err);
-    if (rc) {
-        return rc;
+    otimes_encoding e = {0};
+    if (text_tokenizer(&tokenizer, options, NULL) ||
+        otimes_encode(tokenizer, text, (int64_t)strlen(text), OTIMES_BOS_NEVER, &e, NULL)) {
+        otimes_tokenizer_close(&tokenizer);
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "%s: '%s': expected a token of the vocabulary or an id from 0 to %lld, as 7 or "
+                    "#7",
+                    option, text, (long long)limit - 1);
     }
-    out->of = calloc((size_t)all->count, sizeof *out->of);
-    if (!out->of) {
-        rc = fail_memory(err, "--text");
-    }
-    for (int64_t i = 0; i < all->count && !rc; i++) {
-        rc = otimes_encode(tokenizer, all->text[i], all->bytes[i], text_bos(options), &out->of[i],
-                           err);
-        out->count = i + 1;
-        if (!rc) {
-            rc = check_ids(&out->of[i], limit, tokenizer, err);
-        }
-    }
+    *id = e.count == 1 && e.id[0] < limit ? e.id[0] : -1;
+    describe_pieces(tokenizer, &e, pieces, sizeof pieces);
+    const int64_t count = e.count;
+    otimes_encoding_free(&e);
     otimes_tokenizer_close(&tokenizer);
-    return rc;
+    return *id >= 0 ? 0
+                    : fail(err, OTIMES_ERR_ARGUMENT,
+                           "%s: '%s': expected one token of the vocabulary, got %lld: %s", option,
+                           text, (long long)count, pieces);
 }
 
-int sequences_read(sequences *out, const common_options *options, int64_t limit, otimes_err *err)
+int token_by_text(const otimes_model *model, const common_options *options, const char *text,
+                  const char *option, int64_t *id, otimes_err *err)
 {
-    texts all = {0};
-    if (options->tokens && (options->text || options->text_file)) {
-        return fail(err, OTIMES_ERR_ARGUMENT, "--tokens: cannot stand beside --text%s",
-                    options->text ? "" : "-file");
+    const otimes_model_info *info = otimes_model_describe(model);
+    *id = labelled_id(model, text, info->d_vocab_out);
+    if (*id < 0) {
+        *id = plain_id(text + (text[0] == '#'), info->d_vocab_out);
     }
-    if (options->tokens) {
-        return from_ids(out, options, limit, err);
+    if (*id >= 0) {
+        return 0;
     }
-    int rc = texts_read(&all, options, err);
-    if (!rc && !all.count) {
-        rc = fail(err, OTIMES_ERR_ARGUMENT,
-                  "--text: expected a text, a --text-file or --tokens, got none");
+    if (info->d_vocab != info->d_vocab_out) { /* the tokenizer knows input tokens alone */
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "%s: '%s': expected an output token or an id from 0 to %lld, as 7 or #7",
+                    option, text, (long long)info->d_vocab_out - 1);
     }
-    if (!rc) {
-        rc = from_texts(out, &all, options, limit, err);
-    }
-    texts_free(&all);
-    return rc;
-}
-
-void sequences_free(sequences *all)
-{
-    for (int64_t i = 0; !all->ids && i < all->count; i++) {
-        otimes_encoding_free(&all->of[i]);
-    }
-    free(all->of);
-    free(all->ids);
-    *all = (sequences){0};
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static int distinct(const sequences *all, otimes_index_list *list, otimes_err *err)
-{
-    int64_t total = 0, kept = 0;
-    for (int64_t s = 0; s < all->count; s++) {
-        total += all->of[s].count;
-    }
-    if (!total) {
-        return fail(err, OTIMES_ERR_ARGUMENT, "--text: expected at least one token, got none");
-    }
-    list->index = malloc((size_t)total * sizeof *list->index);
-    if (!list->index) {
-        return fail_memory(err, "--text");
-    }
-    for (int64_t s = 0; s < all->count; s++) {
-        for (int64_t i = 0; i < all->of[s].count; i++) {
-            list->index[list->count++] = all->of[s].id[i];
-        }
-    }
-    qsort(list->index, (size_t)total, sizeof *list->index, by_value);
-    for (int64_t i = 0; i < total; i++) {
-        if (!kept || list->index[i] != list->index[kept - 1]) {
-            list->index[kept++] = list->index[i];
-        }
-    }
-    list->count = kept;
-    return 0;
-}
-
-int text_vocabulary(const common_options *options, int64_t limit, otimes_index_list *list,
-                    otimes_err *err)
-{
-    sequences all = {0};
-    if (!options->text && !options->text_file) {
-        return select_indices(options->tokens, "--tokens", limit, list, err);
-    }
-    int rc = sequences_read(&all, options, limit, err);
-    if (!rc) {
-        rc = distinct(&all, list, err);
-    }
-    sequences_free(&all);
-    return rc;
+    return encoded_id(options, text, option, info->d_vocab_out, id, err);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <otimes/info.h>
 
+#include <otimes/forward.h>
+
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -76,10 +78,17 @@ static int write_parameters(const otimes_model *model, otimes_sink *sink, otimes
 
 static int write_plan(const otimes_model *model, otimes_sink *sink, otimes_err *err)
 {
-    static const char *const labels[] = {"bigram", "heads"};
+    static const char *const labels[] = {"bigram", "heads", "logits"};
+    enum { COUNT = sizeof labels / sizeof *labels, MOST_TOKENS = 1024 };
+    const int64_t n_ctx = model->info.n_ctx;
+    const int64_t tokens = n_ctx < 1 || n_ctx > MOST_TOKENS ? MOST_TOKENS : n_ctx;
+    otimes_forward_plan pass;
+    otimes_forward_plan_of(model, NULL, tokens, tokens, &pass);
     const int64_t bytes[] = {otimes_plan_bigram(&model->info, model->threads),
-                             otimes_plan_heads(&model->info, model->threads)};
-    const otimes_axis analysis = {"analysis", 2, labels, NULL, "analysis with its defaults"};
+                             otimes_plan_heads(&model->info, model->threads), pass.total};
+    const otimes_axis analysis = {"analysis", COUNT, labels, NULL,
+                                  "analysis with its defaults; logits of one text of 1024 tokens, "
+                                  "or of n_ctx if that is less"};
     const otimes_array array = {.name = "memory_bytes",
                                 .type = OTIMES_I64,
                                 .ndim = 1,
@@ -90,7 +99,7 @@ static int write_plan(const otimes_model *model, otimes_sink *sink, otimes_err *
                                 .orientation = "one entry an analysis"};
     int id;
     int rc = otimes_sink_declare(sink, &array, &id, err);
-    return rc == OTIMES_OK ? otimes_sink_slab(sink, &array, id, 0, 2, bytes, err) : rc;
+    return rc == OTIMES_OK ? otimes_sink_slab(sink, &array, id, 0, COUNT, bytes, err) : rc;
 }
 
 enum { SHAPE_TEXT = 128 };

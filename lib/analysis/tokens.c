@@ -9,7 +9,7 @@
 #include "base/sha256.h"
 #include "base/sink.h"
 #include "format/map.h"
-#include "token/utf8.h"
+#include "token/shown.h"
 
 /* Everything of one call, in the order of its places. */
 typedef struct job {
@@ -37,42 +37,6 @@ static void free_job(job *j)
         otimes_text_free(&j->spelt[i]);
     }
     otimes_pool_free(&j->pool);
-}
-
-/* Bytes from the start that are characters other than NUL, at most about 2^30: the precision of a
- * format is an int. */
-static int plain_run(const char *text, int64_t bytes)
-{
-    int run = 0, part;
-    while (run < bytes && run < 1 << 30 && text[run] != '\0') {
-        const int length = otimes_utf8_check(text + run, bytes - run, &part);
-        if (length == 0) {
-            break;
-        }
-        run += length;
-    }
-    return run;
-}
-
-/* Text as a result can hold it: UTF-8 without NUL. */
-static int spell(otimes_text *to, const char *text, int64_t bytes, otimes_err *err)
-{
-    int rc = otimes_text_add(to, err, "%s", "");
-    for (int64_t at = 0; rc == OTIMES_OK && at < bytes;) {
-        const int run = plain_run(text + at, bytes - at);
-        int part = 1;
-        if (run > 0) {
-            part = run;
-            rc = otimes_text_add(to, err, "%.*s", part, text + at);
-        } else if (text[at] == '\0') {
-            rc = otimes_text_add(to, err, "<0x00>");
-        } else {
-            (void)otimes_utf8_check(text + at, bytes - at, &part);
-            rc = otimes_text_add(to, err, "\xef\xbf\xbd");
-        }
-        at += part;
-    }
-    return rc;
 }
 
 static int64_t bytes_of(const otimes_tokens_settings *settings, int64_t i)
@@ -143,14 +107,14 @@ static int fill_texts(job *j, int64_t input, int64_t at, otimes_err *err)
     int64_t bytes = 0;
     int rc = OTIMES_OK;
     if (j->settings->text) {
-        rc = spell(text, j->settings->text[input], bytes_of(j->settings, input), err);
+        rc = otimes_shown_add(text, j->settings->text[input], bytes_of(j->settings, input), err);
         j->text[input] = text->data;
     }
     if (rc == OTIMES_OK) {
         rc = otimes_decode(j->tokenizer, j->id + at, j->token_count[input], 1, &whole, &bytes, err);
     }
     if (rc == OTIMES_OK) {
-        rc = spell(decoded, whole, bytes, err);
+        rc = otimes_shown_add(decoded, whole, bytes, err);
         j->decoded[input] = decoded->data;
     }
     otimes_text_release(&whole);

@@ -52,3 +52,8 @@ int otimes_par_for(int64_t count, int threads, otimes_par_item run, void *contex
     }
     return code;
 }
+
+int otimes_par_worth(int threads, double operations)
+{
+    return operations < 1e5 ? 1 : threads;
+}

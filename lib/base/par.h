@@ -19,4 +19,8 @@ int otimes_par_for(int64_t count, int threads, otimes_par_item run, void *contex
 /* How many workers otimes_par_for uses for that many items. */
 int otimes_par_workers(int64_t count, int threads);
 
+/* threads, or 1 where so little is to be done (in operations of about a nanosecond) that waking others
+ * would take longer. */
+int otimes_par_worth(int threads, double operations);
+
 #endif

@@ -68,6 +68,11 @@ int otimes_sink_slab(otimes_sink *sink, const otimes_array *array, int id, int64
     return sink->ops->write(sink, id, start, extent, data, err);
 }
 
+bool otimes_sink_has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count)
+{
+    return sink->ops->has && sink->ops->has(sink, id, start, count);
+}
+
 int otimes_sink_progress(otimes_sink *sink, double done, double total, otimes_err *err)
 {
     if (sink->ops->progress && sink->ops->progress(sink, done, total) != 0) {

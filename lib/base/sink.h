@@ -5,6 +5,8 @@
 #ifndef OTIMES_BASE_SINK_H
 #define OTIMES_BASE_SINK_H
 
+#include <stdbool.h>
+
 #include <otimes/sink.h>
 
 #include "base/err.h"
@@ -22,6 +24,10 @@ int otimes_sink_declare(otimes_sink *sink, const otimes_array *array, int *id, o
 /* Writes entries first .. first+count-1 along the first axis, all of the others. */
 int otimes_sink_slab(otimes_sink *sink, const otimes_array *array, int id, int64_t first,
                      int64_t count, const void *data, otimes_err *err);
+
+/* Whether a block is there from an interrupted run; false where the sink keeps none. A run over texts
+ * asks once a text, for the block that it writes last. */
+bool otimes_sink_has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count);
 
 /* Reports progress; OTIMES_ERR_CANCELLED when the sink says stop. */
 int otimes_sink_progress(otimes_sink *sink, double done, double total, otimes_err *err);

@@ -170,6 +170,7 @@ typedef struct otimes_tensor_rule {
     X(FINAL_SOFTCAP, false)                                       \
     X(CLIP_QKV, false)                                            \
     X(ALIBI_MAX, false)                                           \
+    X(SWIGLU_LIMIT, false)                                        \
     X(N_ACTIVE, true) /* experts of a token */
 
 typedef enum otimes_number {
@@ -230,6 +231,7 @@ typedef struct otimes_arch {
     bool norm_without_weights, norm_offset; /* the stored norm weight is w - 1 (not in GGUF) */
     otimes_positions positions;
     otimes_flag alibi;
+    bool alibi_scaled;    /* divided by attn_scale together with the scores */
     bool rotary_adjacent; /* pairs (2i, 2i+1) in the canonical weights too */
     otimes_mlp mlp;
     otimes_flag parallel; /* attention and MLP read the same stream */

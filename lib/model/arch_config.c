@@ -100,6 +100,7 @@ const otimes_config_rule otimes_config_all_experts[] = {
     {OTIMES_DIM_N_EXPERTS, "num_local_experts", OTIMES_REQUIRED},
     {OTIMES_DIM_D_EXPERT, "intermediate_size", OTIMES_REQUIRED},
     {OTIMES_NUMBER_N_ACTIVE, "num_experts_per_tok|experts_per_token", OTIMES_REQUIRED},
+    {OTIMES_NUMBER_SWIGLU_LIMIT, "swiglu_limit", OTIMES_DERIVED},
     END_OF_CONFIG,
 };
 

@@ -53,6 +53,7 @@ const otimes_arch otimes_archs[] = {
         .norm = OTIMES_NORM_LN,
         .positions = OTIMES_POSITIONS_ROPE,
         .alibi = {"alibi", false},
+        .alibi_scaled = true,
         .mlp = OTIMES_MLP_PLAIN,
         .parallel = {"parallel_attn", true},
         .one_kv = {"multi_query", true},

@@ -253,6 +253,10 @@ int otimes_config_kinds(otimes_model *model, const json_t *config, const char *w
     if (rc == OTIMES_OK) {
         rc = read_scale(model, config, where, err);
     }
+    model->alibi_scale = arch->alibi_scaled ? 1 / model->info.attn_scale : 1;
+    model->swiglu_limit = model->numbers[OTIMES_NUMBER_SWIGLU_LIMIT] > 0
+                              ? model->numbers[OTIMES_NUMBER_SWIGLU_LIMIT]
+                              : 7;
     if (rc == OTIMES_OK) {
         rc = read_rope(model, config, where, err);
     }

@@ -66,6 +66,8 @@ struct otimes_model {
     int64_t dims[OTIMES_DIM_COUNT];
     double numbers[OTIMES_KEY_COUNT]; /* by otimes_number; 0: not given */
     otimes_rope rope, local_rope;
+    double alibi_scale;        /* factor of ALiBi's slopes */
+    double swiglu_limit;       /* of "clamped swiglu" */
     otimes_layer_kind *layers; /* [n_layers] */
     bool norm_has_weights, norm_has_biases, norm_offset, pre_norm;
     bool recorded; /* the file says which steps its weights have been through: */

@@ -6,7 +6,7 @@
 
 enum { LANES = 16 }; /* independent sums, so that the order is fixed and vectors are full */
 
-static double sum(const float *values, int64_t count)
+double otimes_sum(const float *values, int64_t count)
 {
     double lane[LANES] = {0};
     int64_t i = 0;
@@ -25,7 +25,7 @@ static double sum(const float *values, int64_t count)
     return total;
 }
 
-static double sum_square_deviations(const float *values, int64_t count, double mean)
+double otimes_sum_square_deviations(const float *values, int64_t count, double mean)
 {
     double lane[LANES] = {0};
     int64_t i = 0;
@@ -45,7 +45,7 @@ static double sum_square_deviations(const float *values, int64_t count, double m
     return total;
 }
 
-static float max(const float *values, int64_t count)
+float otimes_max(const float *values, int64_t count)
 {
     float lane[LANES];
     for (int j = 0; j < LANES; j++) {
@@ -129,13 +129,13 @@ void otimes_row_stats_add(otimes_row_stats *stats, const float *values, int64_t 
     /* Two passes over the piece while it is in cache, pieces joined by Chan's update: a running sum
      * of squares would lose the spread of rows whose mean is large. */
     const double n = (double)count, before = (double)stats->count;
-    const double mean = sum(values, count) / n;
-    const double deviations = sum_square_deviations(values, count, mean);
+    const double mean = otimes_sum(values, count) / n;
+    const double deviations = otimes_sum_square_deviations(values, count, mean);
     const double shift = mean - stats->mean;
     stats->square_deviations += deviations + shift * shift * before * n / (before + n);
     stats->mean += shift * n / (before + n);
 
-    const float piece_max = max(values, count);
+    const float piece_max = otimes_max(values, count);
     if (stats->count == 0) {
         stats->max = (double)piece_max;
     } else if ((double)piece_max > stats->max) {
@@ -176,7 +176,7 @@ void otimes_center_rows(float *values, int64_t rows, int64_t columns)
 {
     for (int64_t i = 0; i < rows; i++) {
         float *row = values + i * columns;
-        const double mean = columns ? sum(row, columns) / (double)columns : 0;
+        const double mean = columns ? otimes_sum(row, columns) / (double)columns : 0;
         for (int64_t j = 0; j < columns; j++) {
             row[j] = (float)((double)row[j] - mean);
         }

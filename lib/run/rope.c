@@ -48,6 +48,29 @@ const otimes_rope *otimes_layer_rope(const otimes_model *model, int64_t layer)
     return !kind->rotary ? NULL : kind->local ? &model->local_rope : &model->rope;
 }
 
+static int check_scaling(const otimes_model *model, const otimes_rope *rope, otimes_err *err)
+{
+    if (rope->scaling == OTIMES_ROPE_OTHER || rope->dim < 2 || rope->dim % 2 != 0 ||
+        rope->dim > model->info.d_head) {
+        return otimes_fail(
+            err, OTIMES_ERR_UNSUPPORTED,
+            "%s: rotary scaling: expected default, linear, llama3 or yarn over an even part "
+            "of d_head, got %s over %lld",
+            model->path, rope->scaling_name, (long long)rope->dim);
+    }
+    return OTIMES_OK;
+}
+
+int otimes_rope_check(const otimes_model *model, otimes_err *err)
+{
+    int rc = OTIMES_OK;
+    for (int64_t layer = 0; rc == OTIMES_OK && layer < model->info.n_layers; layer++) {
+        const otimes_rope *rope = otimes_layer_rope(model, layer);
+        rc = rope ? check_scaling(model, rope, err) : OTIMES_OK;
+    }
+    return rc;
+}
+
 int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, double *frequency,
                             otimes_err *err)
 {
@@ -56,13 +79,9 @@ int otimes_rope_frequencies(const otimes_model *model, const otimes_rope *rope, 
                            "%s: offsets: expected rotary positions, got %s", model->path,
                            otimes_positions_name(model->info.positions));
     }
-    if (rope->scaling == OTIMES_ROPE_OTHER || rope->dim < 2 || rope->dim % 2 != 0 ||
-        rope->dim > model->info.d_head) {
-        return otimes_fail(
-            err, OTIMES_ERR_UNSUPPORTED,
-            "%s: rotary scaling: expected default, linear, llama3 or yarn over an even part "
-            "of d_head, got %s over %lld",
-            model->path, rope->scaling_name, (long long)rope->dim);
+    const int rc = check_scaling(model, rope, err);
+    if (rc != OTIMES_OK) {
+        return rc;
     }
     for (int64_t i = 0; i < rope->dim / 2; i++) {
         const double plain = pow(rope->theta, -2.0 * (double)i / (double)rope->dim);

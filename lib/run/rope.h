@@ -12,6 +12,10 @@
 /* How a layer rotates; NULL when it does not. */
 const otimes_rope *otimes_layer_rope(const otimes_model *model, int64_t layer);
 
+/* Whether every layer's rotation can be computed: OTIMES_ERR_UNSUPPORTED for a scaling that is not
+ * known. */
+int otimes_rope_check(const otimes_model *model, otimes_err *err);
+
 /* Angles per position of each rotated pair into frequency [rotary_dim / 2], theta^(-2i /
  * rotary_dim) with the configuration's scaling. OTIMES_ERR_UNSUPPORTED without rotary positions or
  * for a scaling that is not known. Scalings: Hugging Face transformers, modeling_rope_utils.py. */

@@ -37,7 +37,8 @@ static int decompose(run *r, const char *text, int64_t length, bool compatibilit
     r->count = 0;
     for (int64_t at = 0; rc == OTIMES_OK && at < length; at += step) {
         uint32_t parts[OTIMES_DECOMPOSITION_MOST];
-        const int count = otimes_decompose(otimes_utf8_get(text + at, &step), compatibility, parts);
+        const int count =
+            otimes_unicode_decompose(otimes_utf8_get(text + at, &step), compatibility, parts);
         for (int i = 0; rc == OTIMES_OK && i < count; i++) {
             rc = add(r, parts[i], i > 0, err);
         }

@@ -101,7 +101,8 @@ int otimes_lower(uint32_t code, uint32_t out[2])
     return 1;
 }
 
-int otimes_decompose(uint32_t code, bool compatibility, uint32_t out[OTIMES_DECOMPOSITION_MOST])
+int otimes_unicode_decompose(uint32_t code, bool compatibility,
+                             uint32_t out[OTIMES_DECOMPOSITION_MOST])
 {
     utf8proc_int32_t buffer[OTIMES_DECOMPOSITION_MOST];
     const utf8proc_option_t options =

@@ -28,7 +28,8 @@ int otimes_lower(uint32_t code, uint32_t out[2]);
 enum { OTIMES_DECOMPOSITION_MOST = 32 };
 
 /* Full canonical or compatibility decomposition, at least 1 character. */
-int otimes_decompose(uint32_t code, bool compatibility, uint32_t out[OTIMES_DECOMPOSITION_MOST]);
+int otimes_unicode_decompose(uint32_t code, bool compatibility,
+                             uint32_t out[OTIMES_DECOMPOSITION_MOST]);
 /* Canonical combining class; 0 is a starter. */
 int otimes_combining_class(uint32_t code);
 /* The primary composite of the pair, or 0. */

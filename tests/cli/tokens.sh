@@ -75,6 +75,22 @@ cmp -s "$work/file" "$work/stdin" || failed "$what: standard input differs from 
 run tokens "$kinds/gpt2" --text-file "$work/lines"
 expect_match out '^text 3$'
 
+# The same texts as JSON lines; what can be no text has its line named.
+printf '"the key"\n{"text": ""}\n{"n": 1, "text": "caf\\u00e9"}\n' >"$work/lines.jsonl"
+printf 'the key\n\ncaf\303\251\n' >"$work/plain"
+for file in lines.jsonl plain; do
+    run tokens "$kinds/gpt2" --text-file "$work/$file" --format tsv
+    expect_status 0
+    grep -v '^# \(command_line\|date\)' "$work/out" >"$work/$file.data"
+done
+cmp -s "$work/lines.jsonl.data" "$work/plain.data" || failed "$what: JSON lines differ from lines"
+printf '"a"\n{"text": 3}\n' >"$work/bad.jsonl"
+run tokens "$kinds/gpt2" --text-file "$work/bad.jsonl"
+expect_error 1 'bad.jsonl:2: text: expected a string or an array of ids, got a number'
+printf '"a"\n{"tokens": [3]}\n' >"$work/ids.jsonl"
+run tokens "$kinds/gpt2" --text-file "$work/ids.jsonl"
+expect_error 2 'ids.jsonl:2: expected a text, got token ids'
+
 # Every form a tokenizer comes in.
 for form in gpt2/tokenizer.json gpt2_files gpt2_files/vocab.json sp_bpe sp_bpe/tokenizer.model; do
     run tokens "$kinds/$form" --text "the key"
@@ -129,6 +145,13 @@ expect_status 0
 grep -v '^# \(command_line\|date\|model_path\)' "$work/out" >"$work/out.data"
 grep -v '^# model_path' "$work/by_text.data" >"$work/by_folder.data"
 cmp -s "$work/by_folder.data" "$work/out.data" || failed "$what: expected what the folder gives"
+printf '{"tokens": [%s]}\n' "$ids" >"$work/ids.jsonl"
+run bigram "$model" --text-file "$work/ids.jsonl" --top 2
+grep -v '^# \(command_line\|date\)' "$work/out" >"$work/out.data"
+cmp -s "$work/by_text.data" "$work/out.data" || failed "$what: expected what --text gives"
+printf ' self. self\n\377\n' >"$work/bytes"
+run bigram "$model" --text-file "$work/bytes"
+expect_error 1 'bytes:2: expected UTF-8, got 0xff at byte 0'
 run bigram "$model" --text a --tokens 1
 expect_error 2 '--tokens: cannot stand beside --text$'
 run bigram "$model" --text ''

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strict parsing of numbers and selections, for command lines and bindings.
+ * Strict parsing of numbers, selections and text, for command lines and bindings.
  */
 #ifndef OTIMES_PARSE_H
 #define OTIMES_PARSE_H
@@ -15,6 +15,10 @@ extern "C" {
  * error text. OTIMES_ERR_ARGUMENT when text is empty, has other characters or is out of range. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_parse_i64(const char *text, const char *what, int64_t low,
                                                   int64_t high, int64_t *value, otimes_err *err);
+
+/* Number of bytes at the start of text that are well-formed UTF-8 (RFC 3629): `bytes` when all
+ * are. */
+OTIMES_API int64_t otimes_utf8_valid(const char *text, int64_t bytes);
 
 /* A set of indices as the user wrote it ("0,3-5"): ascending, unique. */
 typedef struct otimes_index_list {

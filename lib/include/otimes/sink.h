@@ -79,7 +79,8 @@ typedef struct otimes_sink_ops {
      * each); data is contiguous, row-major, of the array's type. */
     int (*write)(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
                  const void *data, otimes_err *err);
-    /* Whether a block is there already, so that its computation can be left out. */
+    /* Whether an interrupted run wrote the block, so that its computation can be left out. What was
+     * written in the same run need not be known. */
     int (*has)(otimes_sink *sink, int id, const int64_t *start, const int64_t *count);
     /* Work done of the total, in units of the analysis' own. Non-zero cancels the analysis, which
      * then returns OTIMES_ERR_CANCELLED. */
