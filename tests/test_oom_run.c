@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory that ends while a model is run on texts; oom.h says how.
+ */
+#include "oom.h"
+
+#include <otimes/activations.h>
+#include <otimes/logits.h>
+
+static int run_logits(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_logits(a->model, a->settings, sink, err);
+}
+
+static int run_activations(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_activations(a->model, a->settings, sink, err);
+}
+
+static void runs_on_texts(void **state)
+{
+    (void)state;
+    static const int64_t first[] = {1, 2, 3}, second[] = {4, 5}, last[] = {-1};
+    static const int64_t length[] = {3, 2};
+    const int64_t *const ids[] = {first, second};
+    otimes_logits_settings plain, places, grown;
+    otimes_activations_settings points;
+    otimes_logits_settings_default(&plain);
+    otimes_activations_settings_default(&points);
+    plain.sequences = points.sequences = (otimes_sequences){2, length, ids};
+    points.names = "*";
+    places = grown = plain;
+    places.full = 1;
+    places.positions = last;
+    places.position_count = 1;
+    places.forward.resident = 1;
+    places.forward.chunk_rows = 1;
+    grown.generate.count = 2;
+    grown.generate.temperature = 1;
+    for (int i = 0; i < 2; i++) {
+        otimes_model *model = oom_golden(i ? "qwen2_moe" : "gpt2");
+        until_it_succeeds("otimes_logits", oom_analyse, &(oom_analysis){model, &plain, run_logits},
+                          50);
+        until_it_succeeds("otimes_logits, places", oom_analyse,
+                          &(oom_analysis){model, &places, run_logits}, 50);
+        until_it_succeeds("otimes_logits, grown", oom_analyse,
+                          &(oom_analysis){model, &grown, run_logits}, 50);
+        until_it_succeeds("otimes_activations", oom_analyse,
+                          &(oom_analysis){model, &points, run_activations}, 50);
+        otimes_model_close(&model);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(runs_on_texts, oom_end),
+    };
+    oom_count_json();
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
