@@ -6,6 +6,36 @@
 
 #include <otimes/activations.h>
 #include <otimes/logits.h>
+#include <otimes/patterns.h>
+
+static int run_patterns(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_patterns(a->model, a->settings, sink, err);
+}
+
+static void patterns(void **state)
+{
+    static const int64_t text[] = {1, 2, 1, 2, 3}, length[] = {5, 2}, offsets[] = {1, 4};
+    static const otimes_pattern_entry entry[] = {{1, 0, 1}, {3, 1, 2}};
+    const int64_t *const id[] = {text, text};
+    otimes_patterns_settings settings;
+    (void)state;
+    otimes_patterns_settings_default(&settings);
+    settings.sequences = (otimes_sequences){2, length, id};
+    settings.forward.chunk_rows = 5;
+    settings.offsets = offsets;
+    settings.offset_count = 2;
+    settings.pattern = entry;
+    settings.pattern_count = 2;
+    settings.top = 2;
+    settings.full = 1;
+    settings.repeated = 2;
+    settings.repeated_count = 2;
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_patterns", oom_analyse,
+                      &(oom_analysis){model, &settings, run_patterns}, 100);
+    otimes_model_close(&model);
+}
 
 static int run_logits(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
@@ -54,6 +84,7 @@ static void runs_on_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(patterns, oom_end),
         cmocka_unit_test_teardown(runs_on_texts, oom_end),
     };
     oom_count_json();
