@@ -5,6 +5,7 @@
 #include "oom.h"
 
 #include <otimes/activations.h>
+#include <otimes/decompose.h>
 #include <otimes/logits.h>
 #include <otimes/patterns.h>
 
@@ -81,11 +82,49 @@ static void runs_on_texts(void **state)
     }
 }
 
+static int run_decompose(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_decompose(a->model, a->settings, sink, err);
+}
+
+static void decompose(void **state)
+{
+    (void)state;
+    static const int64_t length[] = {3, 2}, first[] = {1, 2, 3}, second[] = {4, 5};
+    static const int64_t *const id[] = {first, second};
+    static const int64_t target[] = {1, 2}, against[] = {3, -1}, positions[] = {-1};
+    otimes_decompose_settings settings;
+    otimes_decompose_settings_default(&settings);
+    settings.sequences = (otimes_sequences){2, length, id};
+    settings.predicted = 1;
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_decompose", oom_analyse,
+                      &(oom_analysis){model, &settings, run_decompose}, 100);
+    otimes_model_close(&model);
+    settings.predicted = 0;
+    settings.target = target;
+    settings.against = against;
+    settings.target_count = 2;
+    settings.positions = positions;
+    settings.position_count = 1;
+    settings.parts = OTIMES_DECOMPOSE_ALL;
+    settings.lens = settings.sources = settings.full = 1;
+    settings.forward.resident = 1;
+    settings.forward.chunk_rows = 2;
+    for (int i = 0; i < 2; i++) {
+        model = oom_golden(i ? "qwen2_moe" : "gemma2");
+        until_it_succeeds("otimes_decompose, every option", oom_analyse,
+                          &(oom_analysis){model, &settings, run_decompose}, 200);
+        otimes_model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(patterns, oom_end),
         cmocka_unit_test_teardown(runs_on_texts, oom_end),
+        cmocka_unit_test_teardown(decompose, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

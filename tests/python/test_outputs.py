@@ -25,6 +25,7 @@ ALL_MODELS = sorted(p.parent.name for p in GOLDEN.glob("*/expected.safetensors")
 LISTED = (SOURCE / "tests" / "support.c").read_text().partition("golden_names[] = {")[2]
 MODELS = re.findall(r'"([^"]+)"', LISTED.partition("NULL")[0])  # those the C tests open
 OFFSETS = (0, 1, 2, 8)
+DECOMPOSE_ALL = ("--full", "--sources", "--lens", "--top", "3")
 EPS = float(np.finfo(np.float32).eps)
 CLOSE = 1e-5  # relative to the largest entry: weights are float32, sums float64
 TYPES = {
@@ -149,12 +150,16 @@ def schema_cases() -> list[Any]:
         cases.append(pytest.param("info", name, id=f"info-{name}"))
         cases.append(pytest.param("bigram", name, id=f"bigram-{name}"))
         cases.append(pytest.param("heads", name, id=f"heads-{name}"))
+        cases.append(pytest.param("decompose", name, id=f"decompose-{name}"))
     return cases
 
 
 def options_for(command: str, model: Model) -> list[str]:
     if command == "heads":
         return heads_options(model)
+    if command == "decompose":
+        tokens = ",".join(str(i) for i in range(min(4, model.cfg.n_ctx)))
+        return ["--tokens", tokens, "--target", "#1", "--components", "all", *DECOMPOSE_ALL]
     return ["--top", "4", "--full=float32"] if command == "bigram" else []
 
 
