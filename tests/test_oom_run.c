@@ -4,6 +4,7 @@
  */
 #include "oom.h"
 
+#include <otimes/ablate.h>
 #include <otimes/activations.h>
 #include <otimes/decompose.h>
 #include <otimes/logits.h>
@@ -119,12 +120,44 @@ static void decompose(void **state)
     }
 }
 
+static int run_ablate(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_ablate(a->model, a->settings, sink, err);
+}
+
+static void ablate(void **state)
+{
+    static const int64_t ids[] = {1, 2, 3, 4}, length[] = {4, 3}, target[] = {5, 6};
+    static const int64_t *const id[] = {ids, ids + 1};
+    static const otimes_ablate_member member[] = {{OTIMES_ABLATE_NEURON, 1, 2},
+                                                  {OTIMES_ABLATE_HEAD, 0, 1}};
+    static const otimes_ablate_set set = {member, 2};
+    otimes_ablate_settings settings;
+    (void)state;
+    otimes_ablate_settings_default(&settings);
+    settings.sequences = (otimes_sequences){2, length, id};
+    settings.components |= OTIMES_ABLATE_MLPS;
+    settings.sets = &set;
+    settings.set_count = 1;
+    settings.target = target;
+    settings.full = 1;
+    otimes_model *model = oom_golden("gpt2");
+    for (int m = OTIMES_ABLATE_MEAN; m <= OTIMES_ABLATE_RESAMPLE; m++) {
+        settings.method = (otimes_ablate_method)m;
+        settings.forward.resident = m == OTIMES_ABLATE_MEAN;
+        until_it_succeeds("otimes_ablate", oom_analyse,
+                          &(oom_analysis){model, &settings, run_ablate}, 100);
+    }
+    otimes_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(patterns, oom_end),
         cmocka_unit_test_teardown(runs_on_texts, oom_end),
         cmocka_unit_test_teardown(decompose, oom_end),
+        cmocka_unit_test_teardown(ablate, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

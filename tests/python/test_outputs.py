@@ -147,6 +147,7 @@ def schema_cases() -> list[Any]:
     """One run of each command on each model, with all it can write."""
     cases = []
     for name in MODELS:
+        cases.append(pytest.param("ablate", name, id=f"ablate-{name}"))
         cases.append(pytest.param("info", name, id=f"info-{name}"))
         cases.append(pytest.param("bigram", name, id=f"bigram-{name}"))
         cases.append(pytest.param("heads", name, id=f"heads-{name}"))
@@ -160,6 +161,10 @@ def options_for(command: str, model: Model) -> list[str]:
     if command == "decompose":
         tokens = ",".join(str(i) for i in range(min(4, model.cfg.n_ctx)))
         return ["--tokens", tokens, "--target", "#1", "--components", "all", *DECOMPOSE_ALL]
+    if command == "ablate":
+        one = model.cfg.d_vocab == model.cfg.d_vocab_out
+        options = ["--tokens", "3,1,4,1,5", "--target", "#1", "--against", "2", "--full"]
+        return options + ([] if one else ["--no-loss"])
     return ["--top", "4", "--full=float32"] if command == "bigram" else []
 
 
