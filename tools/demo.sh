@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The main job on the bundled model: builds, runs info, bigram and heads, says what to look at.
+# The main job on the bundled model: builds, runs info, bigram and heads, then the model itself on a line of code:
+# patterns, decompose, ablate; says what to look at.
 # Usage: sh tools/demo.sh
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +17,11 @@ mkdir -p "$out"
 "$otimes" info "$model" -o "$out/info.h5"
 "$otimes" bigram "$model" --top 20 -o "$out/bigram.h5"
 "$otimes" heads "$model" --top 10 -o "$out/heads.h5"
+
+line='def area(self, width): self.width = width; return self.height * self.'
+"$otimes" patterns "$model" --text "$line" --repeated 32 --full -o "$out/patterns.h5"
+"$otimes" decompose "$model" --text "$line" --target w --sources -o "$out/decompose.h5"
+"$otimes" ablate "$model" --text "$line" --target w -o "$out/ablate.h5"
 
 # The same results as text, for a glance without any HDF5 tool.
 "$otimes" heads "$model" -q -o "$out/heads.tsv"
@@ -41,7 +47,15 @@ awk -F '\t' '$1 == "top_id" && $3 == 0 {next_of[$2] = $5}
     "$out/bigram.tsv" | sort -k1,1gr | head -n 5 |
     awk -F '\t' '{printf "  %-12s -> %-12s %s\n", "\"" $2 "\"", "\"" $3 "\"", $1}'
 echo
-echo "Results: $out/info.h5, bigram.h5, heads.h5, and heads.tsv, bigram.tsv as text."
+echo "Heads by what they do on random tokens written twice:"
+"$otimes" patterns "$model" --repeated 32 -q | sed -n 's/^\(induction\|previous\|duplicate\)/  \1/p'
+echo
+echo "Where the logit of 'w' comes from, at the end of: $line"
+"$otimes" decompose "$model" --text "$line" --target w --sources --top 4 --no-norms -q |
+    sed -n '/component/,/sum/p'
+echo
+echo "Results: $out/info.h5, bigram.h5, heads.h5, patterns.h5, decompose.h5, ablate.h5,"
+echo "and heads.tsv, bigram.tsv as text."
 echo "They name themselves. In Python:"
 echo "  import xarray"
 echo "  heads = xarray.open_dataset('$out/heads.h5', engine='h5netcdf')"
