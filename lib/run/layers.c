@@ -13,7 +13,7 @@ static int64_t qkv_columns(const otimes_model_info *info)
 }
 
 /* Heads of W [heads, d_model, d_head] side by side into columns `first` on of W_QKV; their biases
- * behind one another. Head of the next weight's first column is returned. */
+ * behind one another. Returns the column behind them. */
 static int64_t pack_heads(const otimes_model_info *info, const otimes_tensor *W,
                           const otimes_tensor *b, int64_t first, float *W_QKV, float *b_QKV)
 {

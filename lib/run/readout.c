@@ -61,13 +61,11 @@ static int begin_row(job *j, int64_t i, float *scratch, otimes_err *err)
         return OTIMES_OK;
     }
     const float *row;
-    double sum = 0;
     const int rc = otimes_layers_unembed(j->layers, target, 1, scratch, &row, err);
-    for (int64_t k = 0; rc == OTIMES_OK && k < info->d_model; k++) {
-        sum += (double)j->normal[i * info->d_model + k] * (double)row[k];
+    if (rc == OTIMES_OK) {
+        state->target = (float)otimes_dot(j->normal + i * info->d_model, row, info->d_model);
+        finish_logits(j, target, 1, &state->target);
     }
-    state->target = (float)sum;
-    finish_logits(j, target, 1, &state->target);
     return rc;
 }
 
