@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "model/model.h"
+#include "run/target.h"
 
 enum { NAME_SIZE = 32, LABEL_SIZE = 160 };
 
@@ -178,30 +179,8 @@ static int name_target(decompose_job *job, int64_t t, otimes_err *err)
 int otimes_decompose_direction(const decompose_job *job, int64_t target, int64_t against,
                                float *direction, double *offset, otimes_err *err)
 {
-    const otimes_unembed *unembed = &job->layers.unembed;
-    const int64_t d = job->info->d_model;
-    float *other = NULL;
-    double mean = 0;
-    int rc = otimes_unembed_rows(unembed, target, 1, direction, err);
-    *offset = unembed->bias ? (double)unembed->bias[target] : 0;
-    if (rc == OTIMES_OK && against >= 0) {
-        *offset -= unembed->bias ? (double)unembed->bias[against] : 0;
-        rc = OTIMES_NEW(&other, d, err);
-    }
-    if (rc == OTIMES_OK && other) {
-        rc = otimes_unembed_rows(unembed, against, 1, other, err);
-    }
-    for (int64_t i = 0; rc == OTIMES_OK && i < d; i++) {
-        direction[i] -= other ? other[i] : 0;
-        *offset += unembed->ln_b ? (double)unembed->ln_b[i] * (double)direction[i] : 0;
-        direction[i] *= unembed->ln_w ? unembed->ln_w[i] : 1;
-        mean += (double)direction[i] / (double)d;
-    }
-    for (int64_t i = 0; job->info->norm == OTIMES_NORM_LN && rc == OTIMES_OK && i < d; i++) {
-        direction[i] = (float)((double)direction[i] - mean);
-    }
-    otimes_free(other);
-    return rc;
+    return otimes_target_direction(job->model, &job->layers.unembed, target, against, direction,
+                                   offset, err);
 }
 
 /* Targets that contradict each other or are not there. */

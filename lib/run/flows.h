@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What flows to a target through each part of a pass made linear: one sweep of its adjoint from the
+ * target back. All paths through a part are summed, without listing any.
+ *
+ * With g_l [n, d_model] the adjoint of the target behind layer l, out_h what head h writes, and
+ * r_h = N* diag(1/s) (A^h^T g W_O^T) W_V^T what the target asks of the stream through head h's values:
+ *   through head h:                 <g, out_h>
+ *   edge h1 -> h2 by values:        <out_h1, r_h2>         an exact sum of paths
+ *   edges by queries and keys:      <out_h1, dtarget/dx>   by the linear term: the pattern of h2
+ *                                   moves, everything else is frozen
+ *   source s at position t:         <g_s[t], source_s[t]>  exact; their sum is the target's value
+ */
+#ifndef OTIMES_RUN_FLOWS_H
+#define OTIMES_RUN_FLOWS_H
+
+#include "run/linear.h"
+
+typedef struct otimes_flows {
+    int64_t heads;          /* n_layers * n_heads */
+    double *head;           /* [heads] */
+    double *mlp;            /* [n_layers] through MLPs that are links; NaN of others */
+    double *edge[3];        /* [heads, heads] later head by earlier head, via Q, K, V; NaN where the
+                            earlier does not precede */
+    double *source_edge[3]; /* [heads, sources] the same from each source; NaN where it is not there
+                               yet */
+    double *head_direct;    /* [heads] from the head straight to the target */
+    double *source_direct;  /* [sources] likewise */
+    double *source;         /* [sources, n] by position */
+    otimes_pool pool;
+} otimes_flows;
+
+/* What queries and keys of the pass are needed for the edges by them; NULL there: left out. */
+typedef struct otimes_flow_scores otimes_flow_scores;
+
+/* Hooks that otimes_linear_init is to be given so that edges by queries and keys can be computed.
+ * Released by otimes_flow_scores_free. OTIMES_ERR_MEMORY. */
+int otimes_flow_scores_init(otimes_flow_scores **scores, const otimes_model *model, int64_t n,
+                            otimes_hooks *hooks, otimes_err *err);
+void otimes_flow_scores_free(otimes_flow_scores **scores);
+
+/* One sweep. `linear` kept OTIMES_LINEAR_Z. 2 d_model^2 flops a row, layer and matrix, and for edges
+ * 2 d_model heads^2 a row. Released by otimes_flows_free in any case. */
+int otimes_flows_sweep(otimes_linear *linear, const otimes_linear_target *target,
+                       const otimes_flow_scores *scores, otimes_flows *flows, otimes_err *err);
+void otimes_flows_free(otimes_flows *flows);
+
+#endif
