@@ -10,6 +10,7 @@
 #include <otimes/info.h>
 #include <otimes/parse.h>
 #include <otimes/tokens.h>
+#include <otimes/virtual.h>
 
 #include "format/open.h"
 #include "gguf_writer.h"
@@ -350,6 +351,11 @@ static int run_heads(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
     return otimes_heads(a->model, a->settings, sink, err);
 }
 
+static int run_virtual(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_virtual(a->model, a->settings, sink, err);
+}
+
 static void info(void **state)
 {
     (void)state;
@@ -422,6 +428,31 @@ static void heads(void **state)
     otimes_model_close(&model);
 }
 
+static void virtual_heads(void **state)
+{
+    (void)state;
+    static const otimes_virtual_link link[] = {{0, 1}, {1, 0}};
+    static const otimes_virtual_chain chain = {link, 2};
+    static const int64_t tokens[] = {0, 5, 6};
+    otimes_virtual_settings settings;
+    otimes_virtual_settings_default(&settings);
+    settings.top = 2;
+    settings.length = 3;
+    otimes_model *model = oom_golden("transformer_lens");
+    until_it_succeeds("otimes_virtual", oom_analyse, &(oom_analysis){model, &settings, run_virtual},
+                      100);
+    otimes_model_close(&model);
+    settings.length = 2;
+    settings.chains = &chain;
+    settings.chain_count = 1;
+    settings.tokens = tokens;
+    settings.token_count = 3;
+    model = oom_golden("transformer_lens_none");
+    until_it_succeeds("otimes_virtual, a chain", oom_analyse,
+                      &(oom_analysis){model, &settings, run_virtual}, 100);
+    otimes_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +470,7 @@ int main(void)
         cmocka_unit_test_teardown(info, oom_end),
         cmocka_unit_test_teardown(bigram, oom_end),
         cmocka_unit_test_teardown(heads, oom_end),
+        cmocka_unit_test_teardown(virtual_heads, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

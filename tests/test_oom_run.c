@@ -8,6 +8,7 @@
 #include <otimes/activations.h>
 #include <otimes/decompose.h>
 #include <otimes/logits.h>
+#include <otimes/orders.h>
 #include <otimes/patterns.h>
 
 static int run_patterns(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
@@ -151,6 +152,29 @@ static void ablate(void **state)
     otimes_model_close(&model);
 }
 
+static int run_orders(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_orders(a->model, a->settings, sink, err);
+}
+
+static void orders(void **state)
+{
+    static const int64_t ids[] = {1, 2, 3, 4}, length[] = {4, 3};
+    static const int64_t *const id[] = {ids, ids + 1};
+    otimes_orders_settings settings;
+    (void)state;
+    otimes_orders_settings_default(&settings);
+    settings.sequences = (otimes_sequences){2, length, id};
+    settings.full = settings.mlp_links = 1;
+    for (int i = 0; i < 2; i++) {
+        otimes_model *model = oom_golden(i ? "qwen2_moe" : "gpt2");
+        settings.forward.resident = i;
+        until_it_succeeds("otimes_orders", oom_analyse,
+                          &(oom_analysis){model, &settings, run_orders}, 100);
+        otimes_model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +182,7 @@ int main(void)
         cmocka_unit_test_teardown(runs_on_texts, oom_end),
         cmocka_unit_test_teardown(decompose, oom_end),
         cmocka_unit_test_teardown(ablate, oom_end),
+        cmocka_unit_test_teardown(orders, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

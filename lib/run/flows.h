@@ -16,17 +16,33 @@
 
 #include "run/linear.h"
 
+/* By what of the later head an edge goes. */
+typedef enum otimes_edge_way {
+    OTIMES_EDGE_Q,
+    OTIMES_EDGE_K,
+    OTIMES_EDGE_V,
+    OTIMES_EDGE_WAYS
+} otimes_edge_way;
+
+/* In all of these biases of attention are sources' and no head's; offset is the target's own. Sums:
+ *     source, all entries + offset = the target's value = all direct + offset
+ *     head h2 = all of its edges by V: from heads, sources and MLPs that are links
+ *     head h1 = its direct + all edges by V to later heads, where no MLP is a link */
 typedef struct otimes_flows {
-    int64_t heads;          /* n_layers * n_heads */
-    double *head;           /* [heads] */
-    double *mlp;            /* [n_layers] through MLPs that are links; NaN of others */
-    double *edge[3];        /* [heads, heads] later head by earlier head, via Q, K, V; NaN where the
-                            earlier does not precede */
-    double *source_edge[3]; /* [heads, sources] the same from each source; NaN where it is not there
-                               yet */
-    double *head_direct;    /* [heads] from the head straight to the target */
-    double *source_direct;  /* [sources] likewise */
-    double *source;         /* [sources, n] by position */
+    int64_t heads;   /* n_layers * n_heads */
+    int64_t sources; /* of the linear pass */
+    double *head;    /* [heads] */
+    double *mlp;     /* [n_layers] through MLPs that are links; NaN of others */
+    double
+        *edge[OTIMES_EDGE_WAYS]; /* [heads, heads] later head by earlier head; NaN where the earlier
+                                       does not precede. Those by Q and K NULL if left out */
+    double *source_edge[OTIMES_EDGE_WAYS]; /* [heads, sources] from each source; NaN where it is not
+                                              there yet */
+    double *mlp_edge[OTIMES_EDGE_WAYS];    /* [heads, n_layers] from MLPs that are links */
+    double *head_direct;                   /* [heads] from the head straight to the target */
+    double *source_direct;                 /* [sources] likewise */
+    double *mlp_direct;                    /* [n_layers] likewise; NaN of those that are no links */
+    double *source;                        /* [sources, n] by position */
     otimes_pool pool;
 } otimes_flows;
 
@@ -39,8 +55,11 @@ int otimes_flow_scores_init(otimes_flow_scores **scores, const otimes_model *mod
                             otimes_hooks *hooks, otimes_err *err);
 void otimes_flow_scores_free(otimes_flow_scores **scores);
 
-/* One sweep. `linear` kept OTIMES_LINEAR_Z. 2 d_model^2 flops a row, layer and matrix, and for edges
- * 2 d_model heads^2 a row. Released by otimes_flows_free in any case. */
+/* One sweep. `linear` kept OTIMES_LINEAR_Z; scores may be NULL. About 2 d_model^2 flops a row, layer
+ * and matrix, and for edges of each way d_model heads^2 a row. Memory: n n_heads d_head floats a
+ * layer and way, n d_model a layer where MLPs are links, and tiles of 128 MiB or one position.
+ * Layers are read once a tile: let them be resident. Released by otimes_flows_free in any case.
+ * OTIMES_ERR_MEMORY, those of otimes_layers_get. */
 int otimes_flows_sweep(otimes_linear *linear, const otimes_linear_target *target,
                        const otimes_flow_scores *scores, otimes_flows *flows, otimes_err *err);
 void otimes_flows_free(otimes_flows *flows);

@@ -16,7 +16,7 @@
 #include "run/linear.h"
 
 /* Link number l * n_heads + h is a head, n_layers * n_heads + l an MLP. */
-typedef struct otimes_paths {
+typedef struct otimes_path_list {
     int64_t count;
     int64_t links;    /* width of `link` */
     int32_t *source;  /* [count] of linear->source; -1: the target's offset, a path of its own */
@@ -30,14 +30,14 @@ typedef struct otimes_paths {
     int64_t valued;   /* paths whose value was computed */
     double total;     /* paths there are, of at most max_order heads */
     otimes_pool pool;
-} otimes_paths;
+} otimes_path_list;
 
 typedef struct otimes_path_settings {
     int64_t count;     /* largest paths wanted; 0: all of them (otimes_paths_all) */
     int64_t max_order; /* heads of a path at most; -1: any number */
     int64_t budget;    /* chains that are expanded at most; 0: until the list is exact */
     double seconds; /* likewise of wall time; 0: any. Where it ends the search, two runs differ */
-    const bool *layers; /* [n_layers] whose heads and MLPs may be links; NULL: all */
+    const bool *layers; /* [n_layers] whose heads may be links; NULL: all. MLPs always may */
     /* Called now and then with the share done, as far as it can be told; non-zero stops with it. */
     int (*tick)(void *context, double share, otimes_err *err);
     void *context;
@@ -50,19 +50,20 @@ double otimes_paths_total(const otimes_linear *linear, int64_t max_order, const 
  * any continuation is worth. Released by otimes_paths_free in any case. OTIMES_ERR_MEMORY, what
  * tick returned, OTIMES_ERR_ARGUMENT. */
 int otimes_paths_search(otimes_linear *linear, const otimes_linear_target *target,
-                        const otimes_path_settings *settings, otimes_paths *paths, otimes_err *err);
+                        const otimes_path_settings *settings, otimes_path_list *paths,
+                        otimes_err *err);
 
 /* All paths of at most max_order heads. OTIMES_ERR_ARGUMENT, with their number, for more than
  * `limit`. */
 int otimes_paths_all(otimes_linear *linear, const otimes_linear_target *target,
-                     const otimes_path_settings *settings, int64_t limit, otimes_paths *paths,
+                     const otimes_path_settings *settings, int64_t limit, otimes_path_list *paths,
                      otimes_err *err);
 
-void otimes_paths_free(otimes_paths *paths);
+void otimes_paths_free(otimes_path_list *paths);
 
 /* carried [n] := what a path brings from each source position; the sum is its value. */
 int otimes_path_positions(otimes_linear *linear, const otimes_linear_target *target,
-                          const otimes_paths *paths, int64_t path, double *carried,
+                          const otimes_path_list *paths, int64_t path, double *carried,
                           otimes_err *err);
 
 #endif

@@ -151,6 +151,8 @@ def schema_cases() -> list[Any]:
         cases.append(pytest.param("info", name, id=f"info-{name}"))
         cases.append(pytest.param("bigram", name, id=f"bigram-{name}"))
         cases.append(pytest.param("heads", name, id=f"heads-{name}"))
+        if load(GOLDEN / name).cfg.n_layers > 1:
+            cases.append(pytest.param("virtual", name, id=f"virtual-{name}"))
         cases.append(pytest.param("decompose", name, id=f"decompose-{name}"))
     return cases
 
@@ -158,6 +160,8 @@ def schema_cases() -> list[Any]:
 def options_for(command: str, model: Model) -> list[str]:
     if command == "heads":
         return heads_options(model)
+    if command == "virtual":
+        return ["--length", str(min(3, model.cfg.n_layers))]
     if command == "decompose":
         tokens = ",".join(str(i) for i in range(min(4, model.cfg.n_ctx)))
         return ["--tokens", tokens, "--target", "#1", "--components", "all", *DECOMPOSE_ALL]
@@ -252,7 +256,7 @@ def test_tokens_of_ids(run: Run) -> None:
     assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
 
 
-@pytest.mark.parametrize("command", ["info", "bigram", "heads", "convert"])
+@pytest.mark.parametrize("command", ["info", "bigram", "heads", "convert", "virtual"])
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
     path = GOLDEN / "qwen2"

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "orders_card.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+typedef struct view {
+    const otimes_memory_sink *result;
+    int64_t texts;
+    const int64_t *predicted; /* [texts] */
+    double tokens;
+} view;
+
+static const double *values(const view *v, const char *name)
+{
+    const void *data = NULL;
+    return otimes_memory_sink_array(v->result, name, &data) ? data : NULL;
+}
+
+/* Mean of one column of [texts, columns], each text by its number of tokens. */
+static double mean(const view *v, const char *name, int64_t columns, int64_t column)
+{
+    const double *all = values(v, name);
+    double sum = 0;
+    for (int64_t t = 0; t < v->texts; t++) {
+        sum += v->predicted[t] > 0 ? (double)v->predicted[t] * all[t * columns + column] : 0;
+    }
+    return sum / v->tokens;
+}
+
+static const char *fact(const view *v, const char *name)
+{
+    return otimes_memory_sink_attr(v->result, name)->text;
+}
+
+static void put_head(FILE *to, const view *v)
+{
+    fprintf(to, "texts       %" PRId64 "\n", v->texts);
+    fprintf(to, "predicted   %.0f tokens\n", v->tokens);
+    fprintf(to, "frozen      patterns, norm scales%s\n",
+            strcmp(fact(v, "final_norm"), "frozen") ? " (the final norm's recomputed)" : "");
+    if (strcmp(fact(v, "mlps"), "none") != 0) {
+        fprintf(to, "MLPs        %s\n", fact(v, "mlps"));
+    }
+}
+
+static void put_orders(FILE *to, const view *v, int64_t layers)
+{
+    fprintf(to, "\n%-14s %10s %10s  nats a token\n", "paths", "loss", "gain");
+    fprintf(to, "%-14s %10.4f\n", "none", otimes_memory_sink_attr(v->result, "uniform_loss")->f64);
+    for (int64_t k = 0; k <= layers; k++) {
+        char label[40];
+        snprintf(label, sizeof label, k ? "up to order %" PRId64 : "order %" PRId64, k);
+        fprintf(to, "%-14s %10.4f %10.4f\n", label, mean(v, "loss", layers + 1, k),
+                mean(v, "gain", layers + 1, k));
+    }
+    fprintf(to, "%-14s %10.4f\n", "the model", mean(v, "model_loss", 1, 0));
+}
+
+static void put_layers(FILE *to, const view *v, int64_t layers)
+{
+    fprintf(to, "\n%-14s %10s %10s %10s %11s\n", "heads of", "they alone", "marginal", "without",
+            "conditional");
+    for (int64_t l = 0; l < layers; l++) {
+        char label[24];
+        snprintf(label, sizeof label, "L%" PRId64, l);
+        fprintf(to, "%-14s %10.4f %10.4f %10.4f %11.4f\n", label, mean(v, "loss_only", layers, l),
+                mean(v, "marginal", layers, l), mean(v, "loss_without", layers, l),
+                mean(v, "conditional", layers, l));
+    }
+}
+
+void orders_card(FILE *to, const otimes_memory_sink *result)
+{
+    view v = {.result = result};
+    const void *data;
+    const otimes_array *predicted = otimes_memory_sink_array(result, "predicted_tokens", &data);
+    v.texts = predicted->axis[0]->length;
+    v.predicted = data;
+    for (int64_t t = 0; t < v.texts; t++) {
+        v.tokens += (double)v.predicted[t];
+    }
+    const int64_t layers = otimes_memory_sink_array(result, "loss", &data)->axis[1]->length - 1;
+    put_head(to, &v);
+    put_orders(to, &v, layers);
+    if (values(&v, "marginal")) {
+        put_layers(to, &v, layers);
+    }
+}
