@@ -11,6 +11,7 @@
 #include <otimes/parse.h>
 #include <otimes/tokens.h>
 #include <otimes/virtual.h>
+#include <otimes/trigrams.h>
 
 #include "format/open.h"
 #include "gguf_writer.h"
@@ -453,6 +454,44 @@ static void virtual_heads(void **state)
     otimes_model_close(&model);
 }
 
+static int run_trigrams(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_trigrams(a->model, a->settings, sink, err);
+}
+
+static void trigrams(void **state)
+{
+    (void)state;
+    static const otimes_trigrams_head heads[] = {{1, 0}, {0, 1}};
+    static const int64_t tokens[] = {0, 5, 6, 7}, offsets[] = {0, 3};
+    otimes_trigrams_settings settings;
+    otimes_trigrams_settings_default(&settings);
+    settings.heads = heads;
+    settings.head_count = 2;
+    settings.sources = tokens;
+    settings.source_count = 4;
+    settings.per_source = 1;
+    otimes_model *model = oom_golden("llama_scaled");
+    settings.offsets = offsets;
+    settings.offset_count = 2;
+    until_it_succeeds("otimes_trigrams, offsets", oom_analyse,
+                      &(oom_analysis){model, &settings, run_trigrams}, 40);
+    otimes_model_close(&model);
+
+    otimes_trigrams_settings_default(&settings);
+    settings.query_position = settings.key_position = 1;
+    model = oom_golden("gpt2");
+    until_it_succeeds("otimes_trigrams, positions", oom_analyse,
+                      &(oom_analysis){model, &settings, run_trigrams}, 40);
+    otimes_model_close(&model);
+
+    otimes_trigrams_settings_default(&settings);
+    model = oom_golden("bloom");
+    until_it_succeeds("otimes_trigrams, a norm behind the embedding", oom_analyse,
+                      &(oom_analysis){model, &settings, run_trigrams}, 40);
+    otimes_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +510,7 @@ int main(void)
         cmocka_unit_test_teardown(bigram, oom_end),
         cmocka_unit_test_teardown(heads, oom_end),
         cmocka_unit_test_teardown(virtual_heads, oom_end),
+        cmocka_unit_test_teardown(trigrams, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

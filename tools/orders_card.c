@@ -83,6 +83,11 @@ void orders_card(FILE *to, const otimes_memory_sink *result)
     }
     const int64_t layers = otimes_memory_sink_array(result, "loss", &data)->axis[1]->length - 1;
     put_head(to, &v);
+    if (v.tokens == 0) {
+        fprintf(to, "\nNo token comes behind position %" PRId64 " of any text.\n",
+                otimes_memory_sink_attr(result, "first_position")->i64);
+        return;
+    }
     put_orders(to, &v, layers);
     if (values(&v, "marginal")) {
         put_layers(to, &v, layers);

@@ -249,10 +249,11 @@ static int64_t plain_id(const char *text, int64_t limit)
     return id;
 }
 
-static int64_t labelled_id(const otimes_model *model, const char *text, int64_t limit)
+static int64_t labelled_id(const otimes_model *model, int output, const char *text, int64_t limit)
 {
     for (int64_t id = 0; id < limit; id++) {
-        const char *label = otimes_model_output_token(model, id);
+        const char *label =
+            output ? otimes_model_output_token(model, id) : otimes_model_token(model, id);
         if (label && !strcmp(label, text)) {
             return id;
         }
@@ -303,7 +304,7 @@ int token_by_text(const otimes_model *model, const common_options *options, cons
                   const char *option, int64_t *id, otimes_err *err)
 {
     const otimes_model_info *info = otimes_model_describe(model);
-    *id = labelled_id(model, text, info->d_vocab_out);
+    *id = labelled_id(model, 1, text, info->d_vocab_out);
     if (*id < 0) {
         *id = plain_id(text + (text[0] == '#'), info->d_vocab_out);
     }
@@ -316,4 +317,15 @@ int token_by_text(const otimes_model *model, const common_options *options, cons
                     option, text, (long long)info->d_vocab_out - 1);
     }
     return encoded_id(options, text, option, info->d_vocab_out, id, err);
+}
+
+int input_token_by_text(const otimes_model *model, const common_options *options, const char *text,
+                        const char *option, int64_t *id, otimes_err *err)
+{
+    const otimes_model_info *info = otimes_model_describe(model);
+    *id = labelled_id(model, 0, text, info->d_vocab);
+    if (*id < 0) {
+        *id = plain_id(text + (text[0] == '#'), info->d_vocab);
+    }
+    return *id >= 0 ? 0 : encoded_id(options, text, option, info->d_vocab, id, err);
 }

@@ -79,6 +79,11 @@ OTIMES_MUST_CHECK int token_by_text(const otimes_model *model, const common_opti
                                     const char *text, const char *option, int64_t *id,
                                     otimes_err *err);
 
+/* The same of an input token. */
+OTIMES_MUST_CHECK int input_token_by_text(const otimes_model *model, const common_options *options,
+                                          const char *text, const char *option, int64_t *id,
+                                          otimes_err *err);
+
 /* What --tokens or the distinct tokens of the texts restrict a vocabulary to, ascending; neither
  * leaves *list empty: no restriction. Released with otimes_index_list_free. */
 OTIMES_MUST_CHECK int text_vocabulary(const common_options *options, int64_t limit,

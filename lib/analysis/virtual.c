@@ -14,7 +14,7 @@
 void otimes_virtual_settings_default(otimes_virtual_settings *settings)
 {
     *settings = (otimes_virtual_settings){
-        .length = 2, .top = 10, .budget = 20000000, .vocab = 1, .entries = 5};
+        .length = 2, .top = 10, .budget = 2000000, .vocab = 1, .entries = 5};
 }
 
 /* Place of an index in an ascending list, or -1. */

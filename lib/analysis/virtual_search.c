@@ -120,8 +120,8 @@ static double needed(const descent *t, int64_t length)
     return fmax(otimes_virtual_least(&t->job->list[length]), otimes_virtual_least(&t->own[length]));
 }
 
-/* Whether a chain of `length` and of this norm bound, ending in node, can go on to enter a list; where
- * nothing may be examined any more, what is left out is noted instead. */
+/* Whether a chain of `length` and of this norm bound, ending in node, can go on to enter a list;
+ * where nothing may be examined any more, what is left out is noted instead. */
 static bool promising(descent *t, int64_t length, double most, int64_t node)
 {
     const virtual_job *job = t->job;
@@ -298,7 +298,7 @@ static double chains_of(const virtual_job *job, int64_t n)
     return round(total);
 }
 
-/* What bounded the search may since have been overtaken by the list itself. A score becomes a ratio. */
+/* What bounded the search may since have been overtaken by the list. A score becomes a ratio. */
 static void settle(virtual_job *job)
 {
     for (int64_t n = 2; n <= job->length; n++) {

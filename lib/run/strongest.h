@@ -24,8 +24,8 @@ typedef struct otimes_strongest_ask {
     double scale; /* entries are multiplied by it; not 0 */
     int smallest; /* 0: the largest entries; 1: the smallest */
     int64_t top;  /* how many */
-    /* Called with the share of the table that is settled; may stop the work (OTIMES_ERR_CANCELLED, err
-     * filled by it). NULL: none. */
+    /* Called with the share of the table that is settled; may stop the work (OTIMES_ERR_CANCELLED,
+     * err filled by it). NULL: none. */
     int (*tick)(void *context, double share, otimes_err *err);
     void *context;
 } otimes_strongest_ask;
@@ -35,12 +35,12 @@ typedef struct otimes_strongest_entry {
     int32_t row, column; /* token ids; -1 beyond the size of the table, where value is NaN */
 } otimes_strongest_entry;
 
-/* Exactly the `top` largest (or smallest) entries into entry [top], the extreme first, equal ones by
- * lower row, then lower column. The two projections X L and Y R are balanced by the SVD of L R^T,
- * sorted by the norms of their rows and multiplied by tiles in float32; a tile whose norms cannot
- * reach what is kept (Cauchy-Schwarz) is left out with all that follow it. An entry that could enter
- * within float32 rounding is computed again in double, so that values and order are those of double
- * whatever the tiles and the number of threads. *examined, where not NULL: entries that were
+/* Exactly the `top` largest (or smallest) entries into entry [top], the extreme first, equal ones
+ * by lower row, then lower column. The two projections X L and Y R are balanced by the SVD of
+ * L R^T, sorted by the norms of their rows and multiplied by tiles in float32; a tile whose norms cannot
+ * reach what is kept (Cauchy-Schwarz) is left out with all that follow it. An entry that could
+ * enter within float32 rounding is computed again in double, so that values and order are those of
+ * double whatever the tiles and the number of threads. *examined, where not NULL: entries that were
  * multiplied, of all.
  * Cost: (rows + columns) d_model rank + at most rows * columns * rank multiplications; memory
  * 12 (rows + columns) rank bytes and a tile a thread. OTIMES_ERR_MEMORY, OTIMES_ERR_CONVERGENCE,

@@ -154,6 +154,10 @@ def schema_cases() -> list[Any]:
         if load(GOLDEN / name).cfg.n_layers > 1:
             cases.append(pytest.param("virtual", name, id=f"virtual-{name}"))
         cases.append(pytest.param("decompose", name, id=f"decompose-{name}"))
+        cases.append(pytest.param("trigrams", name, id=f"trigrams-{name}"))
+        config = load(GOLDEN / name).cfg
+        if config.d_vocab == config.d_vocab_out and name != "olmo_clip":  # no paths, see the page
+            cases.append(pytest.param("orders", name, id=f"orders-{name}"))
     return cases
 
 
@@ -169,6 +173,10 @@ def options_for(command: str, model: Model) -> list[str]:
         one = model.cfg.d_vocab == model.cfg.d_vocab_out
         options = ["--tokens", "3,1,4,1,5", "--target", "#1", "--against", "2", "--full"]
         return options + ([] if one else ["--no-loss"])
+    if command == "trigrams":
+        return ["--top", "4", *(["--offsets", "0,2"] if rotary(model) else [])]
+    if command == "orders":
+        return ["--tokens", "3,1,4,1,5", "--full"]
     return ["--top", "4", "--full=float32"] if command == "bigram" else []
 
 

@@ -37,7 +37,7 @@ typedef struct otimes_virtual_settings {
     int64_t top;                /* strongest chains of each length; default 10 */
     otimes_virtual_order order; /* default: OTIMES_VIRTUAL_BY_RATIO */
     int64_t budget; /* chains of three heads and more whose norm is computed; then the search ends
-                       with a bound on what it left out; default 20000000 */
+                       with a bound on what it left out; default 2000000 */
     const otimes_virtual_chain *chains; /* these instead of the strongest; NULL (the default) */
     int64_t chain_count;
     int vocab;       /* 1 (the default): also the circuits over the vocabulary; 0: leave them out */
@@ -55,9 +55,9 @@ OTIMES_API void otimes_virtual_settings_default(otimes_virtual_settings *setting
  * [d_head, d_head]; no d_model x d_model product is formed.
  *   head_norm [layer, head]: |W_OV|, Frobenius
  *   pair_norm, pair_expected, pair_score, pair_ratio [layer, head, later_layer, later_head]: |L R|;
- *     |L| |R| / sqrt(d), what random subspaces give in the mean of the square, with d the attribute
- *     baseline_dimension; |L R| / (|L| |R|), the V-composition score; |L R| / expected. NaN where the
- *     second head is not in a later layer
+ *     |L| |R| / sqrt(d), what random subspaces give in the mean of the square, d the attribute
+ *     baseline_dimension; |L R| / (|L| |R|), the V-composition score; |L R| / expected. NaN where
+ *     the second head is not in a later layer
  *   chains, those asked for or the `top` strongest of each length by falling strength:
  *   chain_length [chain]; chain_layer, chain_head [chain, link], -1 beyond the length
  *   norm, expected, score, ratio [chain]: as for pairs; expected is the product of the norms over
@@ -69,10 +69,10 @@ OTIMES_API void otimes_virtual_settings_default(otimes_virtual_settings *setting
  *     W_U, exactly
  *   chains_of_length, examined, unlisted [length]: how many chains there are, of how many the norm
  *     was computed, and the strength that none left out exceeds (0: the list is complete)
- * The search goes depth first and leaves out every continuation that cannot reach the list even with
- * the largest singular value of each further link; pairs are always complete.
- * Cost: 16 n d_head d_model bytes for n heads; with length > 2 also 8 d_head^2 bytes a pair of heads
- * (OTIMES_ERR_UNSUPPORTED beyond 8 GiB: choose layers or heads).
+ * The search goes depth first and leaves out every continuation that cannot reach the list even
+ * with the largest singular value of each further link; pairs are always complete.
+ * Cost: 16 n d_head d_model bytes for n heads; with length > 2 also 8 d_head^2 bytes a pair of
+ * heads (OTIMES_ERR_UNSUPPORTED beyond 8 GiB: choose layers or heads).
  * Errors: OTIMES_ERR_ARGUMENT, OTIMES_ERR_UNSUPPORTED, OTIMES_ERR_CONVERGENCE, those of reading
  * weights, the sink's. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_virtual(const otimes_model *model,
