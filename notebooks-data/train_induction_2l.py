@@ -8,6 +8,7 @@ tokens repeated with a short period, which makes induction heads form early.
 
     python train_induction_2l.py                train and write induction-2l/
     python train_induction_2l.py --evaluate     measure the saved weights again
+    python train_induction_2l.py --texts DIR    write the texts of the measurement for otimes
 
 Needs torch, tokenizers and safetensors. Initial weights, the order of the data
 and the evaluation sets follow from --seed; floating-point sums may still differ
@@ -284,10 +285,29 @@ def evaluate(args):
     return metrics
 
 
+def write_texts(args):
+    """held_out.jsonl and repeated_32.jsonl in a folder: rows of measure(), a line each. Windows of
+    text are one token shorter than there, as many as the model takes."""
+    saved = json.loads((args.out / "metrics.json").read_text())
+    tok = Tokenizer.from_file(str(args.out / "tokenizer.json"))
+    _, held_texts, digest = read_corpus()
+    stream, ctx = encode(tok, held_texts), CONFIG["n_ctx"]
+    starts = torch.linspace(0, len(stream) - ctx - 1, 256).long()
+    gen = torch.Generator().manual_seed(saved["seed"] + 2)
+    rows = {"held_out": stream[starts[:, None] + torch.arange(ctx)],
+            "repeated_32": random_repeats(64, 64, (32, 32), CONFIG["d_vocab"], gen)}
+    args.texts.mkdir(parents=True, exist_ok=True)
+    for name, ids in rows.items():
+        (args.texts / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"tokens": row}) + "\n" for row in ids.tolist()))
+    return {"texts": str(args.texts), "corpus as in training": digest == saved["corpus_sha256"]}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "induction-2l")
     p.add_argument("--evaluate", action="store_true", help="measure the saved weights only")
+    p.add_argument("--texts", type=Path, metavar="DIR", help="write texts, do nothing else")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=7000)
     p.add_argument("--batch", type=int, default=48, help="rows a step; half are text")
@@ -300,7 +320,8 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    for key, value in (evaluate if args.evaluate else train)(args).items():
+    work = write_texts if args.texts else evaluate if args.evaluate else train
+    for key, value in work(args).items():
         print(f"{key}: {value}")
 
 

@@ -11,7 +11,7 @@
 
 #include "model/model.h"
 #include "num/dot.h"
-#include "run/flows.h"
+#include "run/flows_job.h"
 #include "run/forward.h"
 #include "run/rope.h"
 
@@ -318,6 +318,35 @@ static void long_texts(void **state)
     assert_true(compared > 30);
 }
 
+/* Tiles of any size give the same. */
+static void tiles(void **state)
+{
+    swept s;
+    (void)state;
+    for (int way = 1; begin(&s, way, 40, true); way += 29) {
+        for (int64_t bytes = 1; s.m.n > 0 && bytes < 1 << 20; bytes *= 64) {
+            otimes_err err = {0};
+            const otimes_flows first = s.flows;
+            assert_ok(
+                otimes_flows_sweep_tiled(&s.m.linear, &s.m.target, s.scores, bytes, &s.flows, &err),
+                &err);
+            hold_sums(&s);
+            hold_undefined(&s);
+            for (int64_t i = 0; i < s.flows.heads * s.flows.heads; i++) {
+                for (int edge = 0; edge < OTIMES_EDGE_WAYS; edge++) {
+                    const double got = s.flows.edge[edge][i], expected = first.edge[edge][i];
+                    if (!isnan(expected)) {
+                        hold(&s, "edge of tiles", i, got, expected, s.size + fabs(expected));
+                    }
+                }
+            }
+            otimes_flows_free(&s.flows);
+            s.flows = first;
+        }
+        end(&s);
+    }
+}
+
 /* ---- queries and keys ---- */
 
 /* A pass in which everything is put back but one head's pattern. */
@@ -486,8 +515,14 @@ static void set_delta(moved *m, const otimes_ready_layer *layer, bool queries, c
             }
         }
     }
-    if (w) {
+    if (w || info->clip_qkv > 0) {
         rows = raw_rows(l, queries ? OTIMES_HOOK_Q : OTIMES_HOOK_K, m->layer, heads * e);
+    }
+    for (int64_t i = 0; info->clip_qkv > 0 && i < l->n * e; i++) {
+        const float raw_entry = rows[i / e * heads * e + own * e + i % e];
+        delta[i] *= fabsf(raw_entry) < (float)info->clip_qkv;
+    }
+    if (w) {
         through_norm(l, rows, w, heads, own, delta);
     }
     if (rope) {
@@ -592,18 +627,61 @@ static void scores(void **state)
         }
         end(&s);
     }
+    /* More than one strip of queries. */
+    for (int way = 2; begin(&s, way, 140, true); way += 101) {
+        if (s.m.n > 0) {
+            hold_scores(&s, &t);
+        }
+        end(&s);
+    }
     print_message("%d edges by queries and keys, %d of them told from zero, worst %.2g of what is "
                   "allowed\n",
                   t.compared, t.told, t.worst);
     assert_true(t.compared > 2000 && t.told > 1000);
 }
 
+/* Where queries and keys are clipped and values are not, what is clipped does not move. */
+static void clipped(void **state)
+{
+    int found = 0;
+    tally t = {0};
+    (void)state;
+    /* Any architecture will do, at a limit between its largest value and its largest query. */
+    for (int way = 0; golden_names[way / 16] && found < 4; way++) {
+        otimes_err err = {0};
+        int64_t held = 0;
+        swept s;
+        memset(&s, 0, sizeof s);
+        golden_open(&s.m.g, golden_names[way / 16], true);
+        s.m.g.model->info.clip_qkv = 0.1 * pow(1.4, way % 16);
+        const otimes_hooks hooks = score_hooks(&s.scores, s.m.g.model, TEXT);
+        linearised_open(&s.m, golden_names[way / 16], s.m.g.model, OTIMES_MLP_AS_LINK, TEXT, false,
+                        &hooks);
+        for (int64_t l = 0; s.m.n > 0 && l < s.m.info->n_layers; l++) {
+            for (int64_t i = 0; i < s.m.n * s.m.info->n_heads * s.m.info->d_head; i++) {
+                held += !s.scores->q_free[l][i];
+            }
+        }
+        if (held > 0) {
+            assert_ok(otimes_flows_sweep(&s.m.linear, &s.m.target, s.scores, &s.flows, &err), &err);
+            for (int64_t i = 0; i < s.flows.sources * s.m.n; i++) {
+                s.size += fabs(s.flows.source[i]);
+            }
+            hold_sums(&s);
+            hold_scores(&s, &t);
+            found++;
+        }
+        end(&s);
+    }
+    assert_true(found > 0 && t.told > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parts),
-        cmocka_unit_test(long_texts),
-        cmocka_unit_test(scores),
+        cmocka_unit_test(parts),  cmocka_unit_test(long_texts), cmocka_unit_test(tiles),
+        cmocka_unit_test(scores), cmocka_unit_test(clipped),
     };
+    otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

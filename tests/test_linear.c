@@ -286,5 +286,6 @@ int main(void)
         cmocka_unit_test(adjoints),
         cmocka_unit_test(targets),
     };
+    otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

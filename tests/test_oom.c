@@ -10,6 +10,7 @@
 #include <otimes/info.h>
 #include <otimes/parse.h>
 #include <otimes/tokens.h>
+#include <otimes/qk.h>
 #include <otimes/virtual.h>
 #include <otimes/trigrams.h>
 
@@ -357,6 +358,11 @@ static int run_virtual(const oom_analysis *a, otimes_sink *sink, otimes_err *err
     return otimes_virtual(a->model, a->settings, sink, err);
 }
 
+static int run_qk(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_qk(a->model, a->settings, sink, err);
+}
+
 static void info(void **state)
 {
     (void)state;
@@ -492,6 +498,26 @@ static void trigrams(void **state)
     otimes_model_close(&model);
 }
 
+static void qk(void **state)
+{
+    (void)state;
+    static const int64_t tokens[] = {0, 5, 6}, heads[] = {1};
+    static const char *const names[] = {"transformer_lens", "qwen2"};
+    otimes_qk_settings settings;
+    otimes_qk_settings_default(&settings);
+    settings.top = 1;
+    settings.entries = 2;
+    settings.tokens = tokens;
+    settings.token_count = 3;
+    settings.heads = heads;
+    settings.head_count = 1;
+    for (int i = 0; i < 2; i++) {
+        otimes_model *model = oom_golden(names[i]);
+        until_it_succeeds("otimes_qk", oom_analyse, &(oom_analysis){model, &settings, run_qk}, 100);
+        otimes_model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +537,7 @@ int main(void)
         cmocka_unit_test_teardown(heads, oom_end),
         cmocka_unit_test_teardown(virtual_heads, oom_end),
         cmocka_unit_test_teardown(trigrams, oom_end),
+        cmocka_unit_test_teardown(qk, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

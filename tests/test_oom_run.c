@@ -9,7 +9,10 @@
 #include <otimes/decompose.h>
 #include <otimes/logits.h>
 #include <otimes/orders.h>
+#include <otimes/paths.h>
 #include <otimes/patterns.h>
+
+#include "run/path_search.h"
 
 static int run_patterns(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
@@ -152,6 +155,39 @@ static void ablate(void **state)
     otimes_model_close(&model);
 }
 
+static int run_paths(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_paths(a->model, a->settings, sink, err);
+}
+
+static void paths(void **state)
+{
+    static const int64_t ids[] = {1, 2, 3}, length[] = {3, 2}, positions[] = {-1}, layers[] = {1};
+    static const int64_t *const id[] = {ids, ids};
+    otimes_paths_settings settings;
+    (void)state;
+    otimes_paths_settings_default(&settings);
+    settings.sequences = (otimes_sequences){2, length, id};
+    settings.positions = positions;
+    settings.position_count = 1;
+    settings.top = 5;
+    settings.forward.resident = 1;
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_paths", oom_analyse, &(oom_analysis){model, &settings, run_paths},
+                      100);
+    settings.positions = NULL;
+    settings.layers = layers;
+    settings.layer_count = 1;
+    settings.top = 0;
+    settings.order = 1;
+    settings.mlp = settings.loss = 1;
+    settings.whose = OTIMES_PATHS_NEXT;
+    settings.flows = 0;
+    until_it_succeeds("otimes_paths, every option", oom_analyse,
+                      &(oom_analysis){model, &settings, run_paths}, 100);
+    otimes_model_close(&model);
+}
+
 static int run_orders(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
     return otimes_orders(a->model, a->settings, sink, err);
@@ -175,6 +211,57 @@ static void orders(void **state)
     }
 }
 
+typedef struct path_call {
+    const otimes_model *model;
+    otimes_mlp_role role;
+    bool all;
+} path_call;
+
+static int search_paths(void *context, otimes_err *err)
+{
+    static const int64_t text[] = {1, 2, 1, 2}, length[] = {4};
+    const int64_t *const id[] = {text};
+    const path_call *call = context;
+    float direction[64];
+    otimes_forward *forward = NULL;
+    otimes_linear linear = {0};
+    otimes_path_list paths = {0};
+    otimes_linear_target target = {.direction = direction};
+    const otimes_path_settings settings = {.count = call->all ? 0 : 9, .max_order = 2};
+    const otimes_sequences sequence = {1, length, id};
+    int rc = otimes_forward_open(&forward, call->model, NULL, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_linear_init(&linear, otimes_forward_layers(forward), &sequence, call->role, 0,
+                                NULL, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_linear_target_logit(&linear, 3, 1, -1, &target, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_paths_search(&linear, &target, &settings, &paths, err);
+    }
+    if (rc == OTIMES_OK && !call->all) {
+        double carried[4];
+        rc = otimes_path_positions(&linear, &target, &paths, 0, carried, err);
+    }
+    otimes_paths_free(&paths);
+    otimes_linear_free(&linear);
+    otimes_forward_close(&forward);
+    return rc;
+}
+
+static void path_lists(void **state)
+{
+    (void)state;
+    otimes_model *model = oom_golden("gpt2");
+    assert_true(otimes_model_describe(model)->d_model <= 64);
+    for (int way = 0; way < 4; way++) {
+        path_call call = {model, way & 1 ? OTIMES_MLP_AS_LINK : OTIMES_MLP_AS_SOURCE, way & 2};
+        until_it_succeeds("otimes_paths_search", search_paths, &call, 40);
+    }
+    otimes_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +270,8 @@ int main(void)
         cmocka_unit_test_teardown(decompose, oom_end),
         cmocka_unit_test_teardown(ablate, oom_end),
         cmocka_unit_test_teardown(orders, oom_end),
+        cmocka_unit_test_teardown(paths, oom_end),
+        cmocka_unit_test_teardown(path_lists, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -469,6 +469,37 @@ static void never_formed(void **state)
     free(r);
 }
 
+/* tr(D C E C) = sum_i d_i e_i (1 - 2/n) + sum_i d_i sum_j e_j / n^2, where no factor is dense. */
+static void traces_of_nothing_dense(void **state)
+{
+    (void)state;
+    static const int64_t size[] = {1, 63, 64, 65, 200};
+    for (size_t s = 0; s < sizeof size / sizeof *size; s++) {
+        otimes_err err = {0};
+        const int64_t n = size[s];
+        const float *d = numbers(n), *e = numbers(n);
+        const otimes_factor over[] = {
+            otimes_factor_diagonal("D", d, n), otimes_factor_centring("C", n),
+            otimes_factor_diagonal("E", e, n), otimes_factor_centring("C", n)};
+        double products = 0, sum_d = 0, sum_e = 0, modulus = 0, trace = NAN;
+        otimes_operator *op;
+        for (int64_t i = 0; i < n; i++) {
+            products += (double)d[i] * (double)e[i];
+            sum_d += (double)d[i];
+            sum_e += (double)e[i];
+            modulus += fabs((double)d[i] * (double)e[i]);
+        }
+        const double N = (double)n;
+        const double expected = 3 * (products * (1 - 2 / N) + sum_d * sum_e / (N * N));
+        assert_ok(otimes_operator_new(&op, n, n, 3, 3, &err), &err);
+        assert_ok(otimes_operator_add_term(op, 1, over, 4, NULL, 0, &err), &err);
+        assert_ok(otimes_operator_trace(op, 0, &trace, &err), &err);
+        assert_near("tr D C E C", trace, expected, 12 * modulus, ALLOWED_F64);
+        otimes_operator_free(&op);
+        free_numbers();
+    }
+}
+
 /* ---- formulas ---- */
 
 static void assert_prints(const otimes_operator *op, const char *expected)
@@ -557,6 +588,10 @@ static void mismatches(void **state)
         otimes_operator_add_term(other, 1, NULL, 0, &apart, 1, &err), &err,
         "operator: \"pair\" is no matrix: expected weights that are loaded, an index in range and "
         "sizes above 0, got [5, 4]");
+    refused(otimes_operator_add_term(op, 1, NULL, 2, NULL, 0, &err), &err,
+            "operator: positions: expected an array of 0 or more factors, got 2 at NULL");
+    refused(otimes_operator_add_term(op, 1, NULL, 0, &W, -1, &err), &err,
+            "operator: features: expected an array of 0 or more factors, got -1");
     assert_int_equal(otimes_operator_terms(op) + otimes_operator_terms(other), 0);
     refused(otimes_operator_add(op, 1, other, &err), &err,
             "operator: a sum: expected from [8, 4] to [8, 4], got from [8, 4] to [8, 5]");
@@ -579,8 +614,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(applying),     cmocka_unit_test(composing),
         cmocka_unit_test(tracing),      cmocka_unit_test(cheapest_order),
-        cmocka_unit_test(never_formed), cmocka_unit_test(printing),
-        cmocka_unit_test(mismatches),
+        cmocka_unit_test(never_formed), cmocka_unit_test(traces_of_nothing_dense),
+        cmocka_unit_test(printing),     cmocka_unit_test(mismatches),
     };
     otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

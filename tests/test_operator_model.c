@@ -151,6 +151,8 @@ static void absent(void **state)
     assert_int_equal(otimes_factor_side(&layer, OTIMES_PART_MLP, 0).kind, OTIMES_FACTOR_NONE);
     assert_string_equal(otimes_factor_ov(&layer, 77).name, "OV[1.77]");
     assert_string_equal(otimes_factor_side(&layer, OTIMES_PART_K, 1).name, "W_K[1.1]");
+    layer.W_V.dim[0] = 3 * n_heads; /* of no model */
+    assert_int_equal(otimes_factor_ov(&layer, 0).kind, OTIMES_FACTOR_NONE);
     otimes_layer_free(&layer);
     assert_ok(otimes_layer_load(g.model, 1, OTIMES_PART_K | OTIMES_PART_V, &layer, &err), &err);
     assert_int_equal(otimes_factor_ov(&layer, 0).kind, OTIMES_FACTOR_NONE);

@@ -285,5 +285,6 @@ int main(void)
         cmocka_unit_test(stopped),
         cmocka_unit_test(counts),
     };
+    otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

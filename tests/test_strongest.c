@@ -230,5 +230,6 @@ int main(void)
         cmocka_unit_test(equals_the_table),
         cmocka_unit_test(leaves_out_tiles),
     };
+    otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -537,5 +537,6 @@ int main(void)
         cmocka_unit_test(random_subspaces),      cmocka_unit_test(space_of_subspaces),
         cmocka_unit_test(chosen_chains),
     };
+    otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,17 +71,6 @@ static const opt own[] = {
     {.name = NULL},
 };
 
-static int parse_real(const char *text, const char *option, double low, double high, double *value,
-                      otimes_err *err)
-{
-    char *end;
-    *value = strtod(text, &end);
-    return end > text && !*end && *value >= low && *value <= high
-               ? 0
-               : fail(err, OTIMES_ERR_ARGUMENT, "%s: expected a number from %g to %g, got '%s'",
-                      option, low, high, text);
-}
-
 static int check_combination(const options *o, otimes_err *err)
 {
     const struct {

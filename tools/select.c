@@ -62,3 +62,14 @@ done:
     }
     return rc;
 }
+
+int parse_real(const char *text, const char *option, double low, double high, double *value,
+               otimes_err *err)
+{
+    char *end;
+    *value = strtod(text, &end);
+    return end > text && !*end && *value >= low && *value <= high
+               ? 0
+               : fail(err, OTIMES_ERR_ARGUMENT, "%s: expected a number from %g to %g, got '%s'",
+                      option, low, high, text);
+}

@@ -16,4 +16,8 @@ OTIMES_MUST_CHECK int select_indices(const char *text, const char *option, int64
 OTIMES_MUST_CHECK int select_integers(const char *text, const char *option, int64_t limit,
                                       otimes_index_list *list, otimes_err *err);
 
+/* A number from low to high, nothing after it. */
+OTIMES_MUST_CHECK int parse_real(const char *text, const char *option, double low, double high,
+                                 double *value, otimes_err *err);
+
 #endif

@@ -151,8 +151,8 @@ static int make_streams(orders_job *job, otimes_linear *linear, otimes_err *err)
     return rc;
 }
 
-/* Partial stream i, in the order of job->mean: the orders, each layer alone, all but each layer, the
- * pass itself. */
+/* Partial stream i, in the order of job->mean: the orders, each layer alone, all but each layer,
+ * the pass itself. */
 static float *partial(const orders_job *job, const otimes_linear *linear, int64_t i)
 {
     const int64_t layers = job->info->n_layers, size = linear->n * job->info->d_model;

@@ -45,8 +45,8 @@ typedef struct orders_job {
 } orders_job;
 
 /* The streams at the end that leave out layers of heads, all in one sweep:
- *   only [n_layers + 1][n, d_model]: [0] all paths through no head, [1 + l] and those through one head
- *     of layer l
+ *   only [n_layers + 1][n, d_model]: [0] all paths through no head, [1 + l] and those through one
+ *     head of layer l
  *   without [n_layers + 1][n, d_model]: [0] all paths, [1 + l] those through no head of layer l
  * Each is the same as [0] before its layer and begins there: about n_layers / 2 frozen passes, and
  * as many again of the MLPs where they are links. OTIMES_ERR_MEMORY, those of otimes_layers_get. */

@@ -18,8 +18,8 @@ typedef struct sweep {
     otimes_pool pool;
 } sweep;
 
-/* Streams [0] and, behind layer l, [1] .. [1 + l]. Those that layer l's heads write to are the new one
- * alone, or all but the new one. */
+/* Streams [0] and, behind layer l, [1] .. [1 + l]. Those that layer l's heads write to are the new
+ * one alone, or all but the new one. */
 typedef struct family {
     float *streams;
     bool new_alone;
@@ -61,8 +61,8 @@ static void add_sources(sweep *s, const family *families, int64_t count, int64_t
     }
 }
 
-/* `count` streams from x on, of which `heads` from `begin` on go through the layer's heads; MLPs that
- * stand beside the heads read what these read. */
+/* `count` streams from x on, of which `heads` from `begin` on go through the layer's heads; MLPs
+ * that stand beside the heads read what these read. */
 static int through_group(sweep *s, const otimes_ready_layer *layer, float *x, int64_t count,
                          int64_t begin, int64_t heads, bool mlp, otimes_err *err)
 {

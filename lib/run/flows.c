@@ -308,12 +308,20 @@ static void flow_direct(flow_job *job)
 int otimes_flows_sweep(otimes_linear *linear, const otimes_linear_target *target,
                        const otimes_flow_scores *scores, otimes_flows *flows, otimes_err *err)
 {
+    return otimes_flows_sweep_tiled(linear, target, scores, OTIMES_FLOW_TILE, flows, err);
+}
+
+int otimes_flows_sweep_tiled(otimes_linear *linear, const otimes_linear_target *target,
+                             const otimes_flow_scores *scores, int64_t tile_bytes,
+                             otimes_flows *flows, otimes_err *err)
+{
     const otimes_model_info *info = linear->info;
     flow_job job = {.linear = linear,
                     .info = info,
                     .target = target,
                     .scores = scores,
                     .flows = flows,
+                    .tile_bytes = tile_bytes,
                     .n = linear->n,
                     .d = info->d_model,
                     .e = info->d_head,

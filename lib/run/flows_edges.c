@@ -13,7 +13,7 @@
 #include "num/la.h"
 #include "run/flows_job.h"
 
-enum { PARTS = 16, TILE_BYTES = 128 << 20 };
+enum { PARTS = 16 };
 
 typedef struct edges {
     flow_job *job;
@@ -187,11 +187,11 @@ static int edges_init(edges *w, otimes_err *err)
     w->most = layers * w->heads + job->linear->source_count + layers;
     const int64_t row = (w->most + asks) * job->d * (int64_t)sizeof(float);
     w->parts = PARTS;
-    while (w->parts > 1 && (w->parts > job->live || w->parts * row > TILE_BYTES)) {
+    while (w->parts > 1 && (w->parts > job->live || w->parts * row > job->tile_bytes)) {
         w->parts /= 2;
     }
     w->part_rows = (job->live + w->parts - 1) / w->parts;
-    const int64_t room = TILE_BYTES / row / w->parts;
+    const int64_t room = job->tile_bytes / row / w->parts;
     w->part_rows = w->part_rows < room ? w->part_rows : room > 1 ? room : 1;
     const int64_t size = w->part_rows * job->d;
     w->writer_at = otimes_pool_new(&w->pool, w->most, sizeof *w->writer_at, &rc, err);

@@ -23,12 +23,15 @@ struct otimes_flow_scores {
     otimes_pool pool;
 };
 
+enum { OTIMES_FLOW_TILE = 128 << 20 }; /* bytes of what a tile of positions writes and asks */
+
 typedef struct flow_job {
     otimes_linear *linear;
     const otimes_model_info *info;
     const otimes_linear_target *target;
     const otimes_flow_scores *scores;
     otimes_flows *flows;
+    int64_t tile_bytes;
     int64_t n, d, e, wide, kv;       /* wide = n_heads * d_head, kv = n_kv_heads * d_head */
     int64_t live;                    /* positions that can reach the target's */
     float **asked[OTIMES_EDGE_WAYS]; /* [n_layers] [n, wide] what the target asks of each head's
@@ -37,6 +40,11 @@ typedef struct flow_job {
     float **value_bias; /* [n_layers] [kv] that all values have beside what is linear; NULL: none */
     otimes_pool pool;
 } flow_job;
+
+/* otimes_flows_sweep with tiles of another size. */
+int otimes_flows_sweep_tiled(otimes_linear *linear, const otimes_linear_target *target,
+                             const otimes_flow_scores *scores, int64_t tile_bytes,
+                             otimes_flows *flows, otimes_err *err);
 
 /* Of a head's z, rows first .. first+rows-1 without what biases of values made of it. z [rows] with
  * rows `stride` apart. */

@@ -84,6 +84,11 @@ static int check(const char *side, int64_t out, int64_t in, const otimes_factor 
                  int64_t count, otimes_err *err)
 {
     int64_t expected = out;
+    if (count < 0 || (count > 0 && !factor)) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                           "operator: %s: expected an array of 0 or more factors, got %lld%s", side,
+                           (long long)count, factor ? "" : " at NULL");
+    }
     for (int64_t i = 0; i < count; i++) {
         const otimes_factor *f = &factor[i], *before = i > 0 ? &factor[i - 1] : NULL;
         if (!is_made(f)) {

@@ -142,7 +142,9 @@ static otimes_factor slice(const otimes_tensor *W, int64_t head)
 /* The key/value head that a query head reads; W is one of W_Q, W_O, shared one of W_K, W_V. */
 static int64_t group_of(const otimes_tensor *W, const otimes_tensor *shared, int64_t head)
 {
-    return W->data && shared->data ? head / (W->dim[0] / shared->dim[0]) : -1;
+    const bool grouped = W->data && shared->data && shared->dim[0] > 0 &&
+                         W->dim[0] >= shared->dim[0] && W->dim[0] % shared->dim[0] == 0;
+    return grouped ? head / (W->dim[0] / shared->dim[0]) : -1;
 }
 
 otimes_factor otimes_factor_ov(const otimes_layer *layer, int64_t head)

@@ -55,8 +55,8 @@ static void add(const sweep *s, int64_t count, const float *x, float *y)
                          &work, NULL);
 }
 
-/* Sources that heads (mlp false) or the MLP of a layer are the first to read; those of the last layer
- * are read at the end. Sources are in order of layer, and within one the attention's comes first. */
+/* Sources that heads (mlp false) or the MLP of a layer are the first to read; those of the last
+ * layer are read at the end. Sources are in order of layer, within one the attention's first. */
 static void add_sources(sweep *s, int64_t layer, bool mlp)
 {
     const otimes_linear *linear = s->linear;

@@ -19,8 +19,10 @@ int otimes_order_streams(otimes_linear *linear, int64_t orders, const bool *laye
 
 /* For every set of layers of at most `most` members: what all paths through exactly one head of each
  * of these layers and of no other are worth at the target. visit is called once a set, members
- * ascending, sets in the order of a depth-first walk from the empty one. Cost: one layer's adjoint
- * a set. */
+ * ascending, sets in the order of a depth-first walk from the empty one, which has the
+ * target's offset as well. Cost: one layer's adjoint a set. Memory: n d_model (n_layers + most)
+ * floats. Layers are read once a set: let them be resident. OTIMES_ERR_MEMORY, what visit
+ * returned. */
 typedef int (*otimes_layer_set_visit)(void *context, int64_t members, const int64_t *layer,
                                       double value, otimes_err *err);
 int otimes_layer_sets(otimes_linear *linear, const otimes_linear_target *target, int64_t most,

@@ -47,26 +47,34 @@ static void count_layer(counts *c, int64_t l)
     add_sources(c, l, false);
 }
 
-double otimes_paths_total(const otimes_linear *linear, int64_t max_order, const bool *layers)
+int otimes_path_count(const otimes_linear *linear, int64_t max_order, const bool *layers,
+                      double *total, otimes_err *err)
 {
     const int64_t n_layers = linear->info->n_layers;
     const int64_t orders = max_order < 0 || max_order > n_layers ? n_layers : max_order;
     counts c = {.linear = linear, .layers = layers, .orders = orders};
     otimes_pool pool = {0};
     int rc = OTIMES_OK;
-    double total = 0;
-    c.stream = otimes_pool_new(&pool, orders + 1, sizeof(double), &rc, NULL);
-    c.written = otimes_pool_new(&pool, orders + 1, sizeof(double), &rc, NULL);
+    c.stream = otimes_pool_new(&pool, orders + 1, sizeof(double), &rc, err);
+    c.written = otimes_pool_new(&pool, orders + 1, sizeof(double), &rc, err);
+    *total = rc == OTIMES_OK ? 0 : NAN;
     if (rc == OTIMES_OK) {
         add_sources(&c, -1, false);
         for (int64_t l = 0; l < n_layers; l++) {
             count_layer(&c, l);
         }
-    }
-    for (int64_t k = 0; k <= orders; k++) {
-        total += rc == OTIMES_OK ? c.stream[k] : NAN;
+        for (int64_t k = 0; k <= orders; k++) {
+            *total += c.stream[k];
+        }
     }
     otimes_pool_free(&pool);
+    return rc;
+}
+
+double otimes_paths_total(const otimes_linear *linear, int64_t max_order, const bool *layers)
+{
+    double total;
+    (void)otimes_path_count(linear, max_order, layers, &total, NULL);
     return total;
 }
 
@@ -175,12 +183,15 @@ int otimes_paths_all(otimes_linear *linear, const otimes_linear_target *target,
 {
     walk w = {.settings = settings};
     *paths = (otimes_path_list){0};
-    w.total = otimes_paths_total(linear, settings->max_order, settings->layers);
+    int rc = otimes_path_count(linear, settings->max_order, settings->layers, &w.total, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
     if (!(w.total <= (double)limit)) {
         return otimes_fail(err, OTIMES_ERR_ARGUMENT,
                            "paths: expected at most %" PRId64 " in all, got %.6g", limit, w.total);
     }
-    int rc = otimes_path_engine_open(&w.engine, linear, target, settings, false, err);
+    rc = otimes_path_engine_open(&w.engine, linear, target, settings, false, err);
     if (rc == OTIMES_OK) {
         rc = walk_all(&w, paths, err);
     }

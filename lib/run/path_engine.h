@@ -80,6 +80,10 @@ void otimes_path_engine_close(otimes_path_engine *engine);
 /* W_O, W_V and what stands beside them. */
 int otimes_path_engine_weights(otimes_path_engine *engine, otimes_err *err);
 
+/* otimes_paths_total, with its error. */
+int otimes_path_count(const otimes_linear *linear, int64_t max_order, const bool *layers,
+                      double *total, otimes_err *err);
+
 /* reach of heads alone. */
 int otimes_path_reach_rows(otimes_path_engine *engine, otimes_err *err);
 
@@ -88,13 +92,13 @@ int otimes_path_reach_rows(otimes_path_engine *engine, otimes_err *err);
  * path_reach_fields.c. */
 int otimes_path_reach_fields(otimes_path_engine *engine, otimes_err *err);
 
-/* kappa [layer * n_heads, n_kv_heads] := upper bounds of the norms of W_O N_post N W_V between each head
- * below a layer and the values of its heads. */
+/* kappa [layer * n_heads, n_kv_heads] := upper bounds of the norms of W_O N_post N W_V between each
+ * head below a layer and the values of its heads. */
 int otimes_path_cores(const otimes_path_engine *engine, int64_t layer, float *kappa,
                       otimes_err *err);
 
-/* An upper bound of the largest singular value of C [n, columns], n^(1/128) above it at most. `work` has room
- * for 2 n^2 + n columns. */
+/* An upper bound of the largest singular value of C [n, columns], n^(1/128) above it at most.
+ * `work` has room for 2 n^2 + n columns. */
 double otimes_path_operator_norm(int64_t n, int64_t columns, const float *c, int64_t ldc,
                                  double *work);
 

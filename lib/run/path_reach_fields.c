@@ -3,7 +3,8 @@
  * What prefixes can bring where MLPs are links, at position t, with at most j heads before:
  *   values[j, e, t] >= ||v[t]||, v = diag(1/s) x N W_V what head e is given
  *   stream[j, m, t] >= ||x[t]|| in front of MLP m
- *   wrote [j, m, t] >= what MLP m writes of it, by ||J_t|| <= sigma(N W_in) max|gate_t| sigma(W_out N_post)
+ *   wrote [j, m, t] >= what MLP m writes of it, by
+ *                      ||J_t|| <= sigma(N W_in) max|gate_t| sigma(W_out N_post)
  * A forward recursion over the layers as in path_reach.c.
  */
 #include <math.h>

@@ -302,10 +302,10 @@ static int report(search *s, otimes_path_list *paths, otimes_err *err)
     paths->bound = !paths->complete && top > floor ? top : floor;
     paths->expanded = s->expanded;
     paths->valued = s->valued;
-    paths->total =
-        otimes_paths_total(s->engine.linear, s->settings->max_order, s->settings->layers) +
-        (s->engine.target->offset != 0);
-    return otimes_path_tree_list(&s->tree, paths, err);
+    const int rc = otimes_path_count(s->engine.linear, s->settings->max_order, s->settings->layers,
+                                     &paths->total, err);
+    paths->total += s->engine.target->offset != 0;
+    return rc == OTIMES_OK ? otimes_path_tree_list(&s->tree, paths, err) : rc;
 }
 
 int otimes_paths_search(otimes_linear *linear, const otimes_linear_target *target,

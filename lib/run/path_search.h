@@ -28,7 +28,7 @@ typedef struct otimes_path_list {
     bool complete;    /* the list is exact: these are the largest there are */
     int64_t expanded; /* chains whose continuations were all looked at */
     int64_t valued;   /* paths whose value was computed */
-    double total;     /* paths there are, of at most max_order heads */
+    double total;     /* paths of at most max_order heads, and the offset unless it is 0 */
     otimes_pool pool;
 } otimes_path_list;
 
@@ -43,12 +43,15 @@ typedef struct otimes_path_settings {
     void *context;
 } otimes_path_settings;
 
-/* The number of paths of at most max_order heads (-1: any), exact up to 2^53. */
+/* The number of paths of at most max_order heads (-1: any), exact up to 2^53, without the target's
+ * offset. NaN where memory lacks. */
 double otimes_paths_total(const otimes_linear *linear, int64_t max_order, const bool *layers);
 
 /* The `count` largest by best-first search from the target back, with an admissible bound on what
- * any continuation is worth. Released by otimes_paths_free in any case. OTIMES_ERR_MEMORY, what
- * tick returned, OTIMES_ERR_ARGUMENT. */
+ * any continuation is worth. Paths worth exactly 0 may be left out. While links are heads, an
+ * expansion takes d_model (heads below * d_head + n * sources) multiplications; with MLPs as links
+ * an adjoint sweep of the layers below, under looser bounds. Released by otimes_paths_free in any
+ * case. OTIMES_ERR_MEMORY, what tick returned, OTIMES_ERR_ARGUMENT. */
 int otimes_paths_search(otimes_linear *linear, const otimes_linear_target *target,
                         const otimes_path_settings *settings, otimes_path_list *paths,
                         otimes_err *err);

@@ -231,6 +231,7 @@ int main(int argc, char **argv)
     otimes_model_settings settings;
     otimes_model_settings_default(&settings);
     settings.threads = argc > 4 ? atoi(argv[4]) : 2;
+    otimes_set_blas_threads(1); /* as the program does: our loops are the parallel ones */
     check(otimes_model_open(&b.model, argv[1], &settings, &err), &err);
     b.info = otimes_model_describe(b.model);
     read_tokens(&b, argv[2]);

@@ -27,7 +27,7 @@ STORY = ("Once upon a time, there was a little girl named Lily. She loved to pla
          "park. One day, she saw a big red ball. Lily wanted to play with the ball. ")
 SORTED = "A sorted list is easy to search, and a sorted list is easy to merge. "
 TRAINED = (("bundled induction-2l", TREE / "notebooks-data/induction-2l", SORTED),
-           ("stories260K", TREE / "../shared/weights/stories260K", STORY),
+           ("stories260K", TREE / "../shared/weights/stories260K/tinyllamas-stories-260k-f32.gguf", STORY),
            ("tinystories656k", TREE / "../shared/weights/tinystories656k", STORY))
 
 
@@ -36,24 +36,13 @@ def last_line(command: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def checkpoint_of(folder: Path) -> Path | None:
-    """The file to open in a model's folder, or the folder itself."""
-    if not folder.is_dir():
-        return None
-    for name in ("model.safetensors",):
-        if (folder / name).is_file():
-            return folder
-    found = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.bin"))
-    return found[0] if found else None
-
-
 def ids_of_text(otimes: str, model: Path, text: str, into: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "tokens.h5"
         subprocess.run([otimes, "tokens", str(model), "--text", text, "-o", str(out)], check=True,
                        stdout=subprocess.DEVNULL)
         with h5py.File(out) as file:
-            ids = file["token_id"][...].ravel()
+            ids = file["id"][...].ravel()
     into.write_text(" ".join(str(i) for i in ids if i >= 0))
 
 
@@ -113,10 +102,9 @@ def main() -> None:
             results["peer"] = last_line([sys.executable, str(HERE / "peer_paths.py"), args.gpt2,
                                          str(ids), str(args.seconds), str(args.threads)])
         for name, home, text in TRAINED:
-            model = checkpoint_of(home)
-            if model:
-                ids_of_text(args.otimes, model, text, ids)
-                bench(name, model)
+            if home.exists():
+                ids_of_text(args.otimes, home, text, ids)
+                bench(name, home)
     if "peer" in results:
         lines += ["", *compare(results["GPT-2-small shape, random"], results["peer"],
                                args.seconds)]

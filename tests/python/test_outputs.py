@@ -152,8 +152,11 @@ def schema_cases() -> list[Any]:
         cases.append(pytest.param("bigram", name, id=f"bigram-{name}"))
         cases.append(pytest.param("heads", name, id=f"heads-{name}"))
         if load(GOLDEN / name).cfg.n_layers > 1:
+            cases.append(pytest.param("qk", name, id=f"qk-{name}"))
             cases.append(pytest.param("virtual", name, id=f"virtual-{name}"))
         cases.append(pytest.param("decompose", name, id=f"decompose-{name}"))
+        if name != "olmo_clip":  # values that are clipped are refused
+            cases.append(pytest.param("paths", name, id=f"paths-{name}"))
         cases.append(pytest.param("trigrams", name, id=f"trigrams-{name}"))
         config = load(GOLDEN / name).cfg
         if config.d_vocab == config.d_vocab_out and name != "olmo_clip":  # no paths, see the page
@@ -169,6 +172,9 @@ def options_for(command: str, model: Model) -> list[str]:
     if command == "decompose":
         tokens = ",".join(str(i) for i in range(min(4, model.cfg.n_ctx)))
         return ["--tokens", tokens, "--target", "#1", "--components", "all", *DECOMPOSE_ALL]
+    if command == "paths":
+        tokens = ",".join(str(i) for i in range(min(4, model.cfg.n_ctx)))
+        return ["--tokens", tokens, "--target", "#1", "--mlp", "frozen", "--top", "20"]
     if command == "ablate":
         one = model.cfg.d_vocab == model.cfg.d_vocab_out
         options = ["--tokens", "3,1,4,1,5", "--target", "#1", "--against", "2", "--full"]
@@ -264,7 +270,7 @@ def test_tokens_of_ids(run: Run) -> None:
     assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
 
 
-@pytest.mark.parametrize("command", ["info", "bigram", "heads", "convert", "virtual"])
+@pytest.mark.parametrize("command", ["info", "bigram", "heads", "convert", "qk", "virtual"])
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
     path = GOLDEN / "qwen2"
@@ -672,3 +678,23 @@ def test_tracr_induction(run: Run, weights: Weights) -> None:
         assert_close(data[key], expected[key], key)
     table = run("bigram", path, "--raw", "--top", "2", "--full=float32")
     assert_bigram(table, ref.bigram(load(path)), 2)
+
+
+# --------------------------------------------------------------------------------- paths
+
+
+def test_paths_as_tables(run: Run) -> None:
+    """Rows of paths and edges of a graph are tables as they are read."""
+    text = "def area(self, width): self.width = width; return self.height * self."
+    data = run("paths", SOURCE / "notebooks-data" / "induction-2l", "--text", text, "--top", "0")
+    names = ["path_label", "path_value", "path_running", "path_left"]
+    paths = data[names].to_dataframe()
+    assert len(paths) == int(data["path_count"].sum())
+    assert paths.path_label.str.match(r"(embed|pos_embed|L\d attn bias|bias)").all()
+    assert abs(paths.path_value.sum() - float(data["frozen_value"][0])) < 1e-4
+    edges = data[["edge_from", "edge_to", "edge_via", "edge_value"]].to_dataframe()
+    table = edges.pivot_table("edge_value", "edge_to", ["edge_from", "edge_via"])
+    assert ("L1H1", "out") in table.columns and "target" in table.index
+    by_key = data["head_edge"].sel(case=0, via="k")
+    assert by_key.dims == ("later_head", "earlier_head")
+    assert np.isnan(float(by_key.sel(later_head="L0H1", earlier_head="L1H1")))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The operator algebra that otimes is named for. With patterns and norm scales frozen, what a
- * transformer does to a residual stream x [n_in, d_in] (rows are positions, columns are features) is
- * a sum of terms
+ * transformer does to a residual stream x [n_in, d_in] (rows are positions, columns are features)
+ * is a sum of terms
  *     scale (A ⊗ B),      (A ⊗ B) x = A x B^T,
  * A [n_out, n_in] acting between positions and B [d_out, d_in] between features. Each of the two is
  * a product of factors, read as matrices act on columns: the rightmost acts first. A head is
@@ -87,7 +87,7 @@ OTIMES_API otimes_factor otimes_factor_dense(const char *name, const float *data
 OTIMES_API otimes_factor otimes_factor_pair(const char *name, const otimes_factor *left,
                                             const otimes_factor *right);
 
-/* diag(v) and diag(1/v) of v [n]. */
+/* diag(v) and diag(1/v) of v [n]; of norm scales, which are never 0, the latter. */
 OTIMES_API otimes_factor otimes_factor_diagonal(const char *name, const float *v, int64_t n);
 OTIMES_API otimes_factor otimes_factor_inverse_diagonal(const char *name, const float *v,
                                                         int64_t n);
@@ -104,8 +104,8 @@ OTIMES_API otimes_factor otimes_factor_pattern(int64_t layer, int64_t head, cons
 
 /* Of a loaded layer and one of its query heads (which reads key/value head
  * head / (n_heads / n_kv_heads)), as pairs of rank d_head, [d_model, d_model]:
- *     "OV[layer.head]"  W_O[h]^T W_V[h]^T    x -> x W_V W_O; before any post-norm
- *     "QK[layer.head]"  W_Q[h] W_K[h]^T      row = destination; without attn_scale, biases, rotation */
+ *     "OV[layer.head]"  W_O[h]^T W_V[h]^T   x -> x W_V W_O; before any post-norm
+ *     "QK[layer.head]"  W_Q[h] W_K[h]^T     row = destination; no attn_scale, biases, rotation */
 OTIMES_API otimes_factor otimes_factor_ov(const otimes_layer *layer, int64_t head);
 OTIMES_API otimes_factor otimes_factor_qk(const otimes_layer *layer, int64_t head);
 
@@ -159,8 +159,9 @@ OTIMES_API OTIMES_MUST_CHECK int otimes_operator_compose(otimes_operator **produ
 OTIMES_API OTIMES_MUST_CHECK int
 otimes_operator_transpose(otimes_operator **transpose, const otimes_operator *op, otimes_err *err);
 
-/* y [n_out, d_out] = op x [n_in, d_in], rows one after another, in float32; y is not x. `threads` 0:
- * all; the bits do not depend on them. Cost: otimes_operator_cost. OTIMES_ERR_MEMORY. */
+/* y [n_out, d_out] = op x [n_in, d_in], rows one after another, in float32; y is not x. `threads`
+ * 0: all; the bits do not depend on them where BLAS has one of its own (otimes_set_blas_threads).
+ * Cost: otimes_operator_cost, and what its intermediate products take. OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_operator_apply(const otimes_operator *op, int threads,
                                                        const float *x, float *y, otimes_err *err);
 

@@ -29,8 +29,8 @@ typedef struct otimes_orders_settings {
 
 OTIMES_API void otimes_orders_settings_default(otimes_orders_settings *settings);
 
-/* Bytes that a run takes at its peak, in all; beside it stand the mapped file's pages and the BLAS' own
- * buffers. What forward.memory is held against. INT64_MAX beyond that. */
+/* Bytes that a run takes at its peak, in all; beside it stand the mapped file's pages and the BLAS'
+ * own buffers. What forward.memory is held against. INT64_MAX beyond that. */
 OTIMES_API int64_t otimes_orders_bytes(const otimes_model *model,
                                        const otimes_orders_settings *settings);
 
@@ -55,8 +55,9 @@ OTIMES_API int64_t otimes_orders_bytes(const otimes_model *model,
  * With frozen patterns the choice of where heads look counts as given: order k says what is moved
  * by chains of k heads, not what it took to aim them.
  *
- * Cost, with shares: one pass, about n_layers frozen ones and 3 n_layers + 2 readouts a text; without
- * them half and n_layers + 2. Memory beside a pass: patterns of all layers, 6 n_layers streams.
+ * Cost, with shares: one pass, about n_layers frozen ones and 3 n_layers + 2 readouts a text;
+ * without them half and n_layers + 2. Memory beside a pass: patterns of all layers, 6 n_layers
+ * streams.
  * Errors: OTIMES_ERR_ARGUMENT (settings, a text longer than the model's table of positions, a run
  * beyond forward.memory), OTIMES_ERR_UNSUPPORTED (output tokens that are not input tokens, values
  * that were clipped), those of otimes_forward_run and the sink's. */
