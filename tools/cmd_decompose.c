@@ -256,21 +256,6 @@ static int read_fields(const otimes_model *model, const options *o, request *r, 
     return rc;
 }
 
-static int read_positions(const char *text, request *r, otimes_err *err)
-{
-    int64_t longest = 1;
-    for (int64_t i = 0; i < r->settings.sequences.count; i++) {
-        const int64_t length = r->settings.sequences.length[i];
-        longest = length > longest ? length : longest;
-    }
-    const int last = text && !strcmp(text, "last");
-    const int rc =
-        select_integers(last ? "-1" : text, "--positions", longest + 1, &r->positions, err);
-    r->settings.positions = r->positions.index;
-    r->settings.position_count = r->positions.count;
-    return rc;
-}
-
 static int read_request(const otimes_model *model, const options *o, request *r, otimes_err *err)
 {
     const otimes_model_info *info = otimes_model_describe(model);
@@ -290,7 +275,9 @@ static int read_request(const otimes_model *model, const options *o, request *r,
         rc = read_fields(model, o, r, err);
     }
     if (!rc) {
-        rc = read_positions(o->positions, r, err);
+        rc = sequences_positions(o->positions, &s->sequences, &r->positions, err);
+        s->positions = r->positions.index;
+        s->position_count = r->positions.count;
     }
     if (!rc && o->full && !(o->parts & OTIMES_DECOMPOSE_NEURONS)) {
         rc = fail(err, OTIMES_ERR_ARGUMENT, "--full: expected --components neurons or all");

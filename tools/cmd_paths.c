@@ -193,21 +193,6 @@ static int read_budget(const char *text, otimes_paths_settings *s, otimes_err *e
     return otimes_parse_i64(text, "--budget", 1, INT64_MAX, &s->budget, err);
 }
 
-static int read_positions(const char *text, request *r, otimes_err *err)
-{
-    int64_t longest = 1;
-    for (int64_t i = 0; i < r->settings.sequences.count; i++) {
-        const int64_t length = r->settings.sequences.length[i];
-        longest = length > longest ? length : longest;
-    }
-    const int last = text && !strcmp(text, "last");
-    const int rc =
-        select_integers(last ? "-1" : text, "--positions", longest + 1, &r->positions, err);
-    r->settings.positions = r->positions.index;
-    r->settings.position_count = r->positions.count;
-    return rc;
-}
-
 static int read_layers(const otimes_model *model, const options *o, request *r, otimes_err *err)
 {
     const int64_t layers = otimes_model_describe(model)->n_layers;
@@ -226,7 +211,9 @@ static int read_texts(const otimes_model *model, const options *o, request *r, o
         rc = sequences_view(&r->texts, &s->sequences, err);
     }
     if (!rc) {
-        rc = read_positions(o->positions, r, err);
+        rc = sequences_positions(o->positions, &s->sequences, &r->positions, err);
+        s->positions = r->positions.index;
+        s->position_count = r->positions.count;
     }
     if (!rc) {
         rc = run_options_forward(&o->common, model, &s->sequences, &s->forward, err);

@@ -243,3 +243,14 @@ int text_vocabulary(const common_options *options, int64_t limit, otimes_index_l
     sequences_free(&all);
     return rc;
 }
+
+int sequences_positions(const char *text, const otimes_sequences *view,
+                        otimes_index_list *positions, otimes_err *err)
+{
+    int64_t longest = 1;
+    for (int64_t i = 0; i < view->count; i++) {
+        longest = view->length[i] > longest ? view->length[i] : longest;
+    }
+    const int last = text && !strcmp(text, "last");
+    return select_integers(last ? "-1" : text, "--positions", longest + 1, positions, err);
+}

@@ -72,6 +72,11 @@ void sequences_free(sequences *all);
 /* The same as the library's analyses take it, valid until sequences_free. OTIMES_ERR_MEMORY. */
 OTIMES_MUST_CHECK int sequences_view(sequences *all, otimes_sequences *view, otimes_err *err);
 
+/* "0,-2,-1" or "last" into positions within the longest of them, negative ones from a text's end; text
+ * NULL leaves *positions empty. Released with otimes_index_list_free. */
+OTIMES_MUST_CHECK int sequences_positions(const char *text, const otimes_sequences *view,
+                                          otimes_index_list *positions, otimes_err *err);
+
 /* The id of one output token that `option` names: its text (" Mary"), what the tokenizer makes of
  * that text where it is one token, "#123", or a number that is no token's text. The lowest id of
  * those with one text. OTIMES_ERR_ARGUMENT shows the pieces that the text is cut into. */
