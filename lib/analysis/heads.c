@@ -83,20 +83,6 @@ static int new_buffers(heads_job *job, otimes_err *err)
     return rc;
 }
 
-/* 0, 1, 2 ... where no choice was made. */
-static const int64_t *chosen(heads_job *job, const int64_t *choice, int64_t count, int *rc,
-                             otimes_err *err)
-{
-    if (choice) {
-        return choice;
-    }
-    int64_t *all = otimes_pool_new(&job->pool, count, sizeof *all, rc, err);
-    for (int64_t i = 0; *rc == OTIMES_OK && i < count; i++) {
-        all[i] = i;
-    }
-    return all;
-}
-
 static int begin(heads_job *job, otimes_err *err)
 {
     const otimes_heads_settings *s = job->settings;
@@ -105,8 +91,8 @@ static int begin(heads_job *job, otimes_err *err)
     int rc = check_settings(job, err);
     job->layer_count = s->layers ? s->layer_count : info->n_layers;
     job->head_count = s->heads ? s->head_count : info->n_heads;
-    job->layers = chosen(job, s->layers, job->layer_count, &rc, err);
-    job->heads = chosen(job, s->heads, job->head_count, &rc, err);
+    job->layers = otimes_index_chosen(&job->pool, s->layers, job->layer_count, &rc, err);
+    job->heads = otimes_index_chosen(&job->pool, s->heads, job->head_count, &rc, err);
     job->width = info->d_head;
     job->components = s->top > 0 ? (s->components < rank ? s->components : rank) : 0;
     job->positions = s->vocab && otimes_has_positions(job->model);

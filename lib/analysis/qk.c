@@ -7,6 +7,7 @@
 #include "base/index.h"
 #include "base/sink.h"
 #include "model/model.h"
+#include "run/circuit.h"
 
 /* Sides of all heads are kept. */
 #define MOST_BYTES (INT64_C(8) << 30)
@@ -66,39 +67,17 @@ static int check_settings(const qk_job *job, otimes_err *err)
     return rc == OTIMES_OK ? check_memory(job, err) : rc;
 }
 
-/* 0, 1, 2 ... where no choice was made. */
-static const int64_t *chosen(qk_job *job, const int64_t *choice, int64_t count, int *rc,
-                             otimes_err *err)
-{
-    if (choice) {
-        return choice;
-    }
-    int64_t *all = otimes_pool_new(&job->pool, count, sizeof *all, rc, err);
-    for (int64_t i = 0; *rc == OTIMES_OK && i < count; i++) {
-        all[i] = i;
-    }
-    return all;
-}
-
-static bool done(otimes_step step)
-{
-    return step == OTIMES_STEP_APPLIED || step == OTIMES_STEP_DONE_IN_FILE;
-}
-
 static void choose(qk_job *job)
 {
     const otimes_qk_settings *s = job->settings;
     const otimes_model_info *info = job->info;
     const bool rotary = info->positions == OTIMES_POSITIONS_ROPE;
-    /* Both ends of every link lack the mean direction once readers and writers are centred. */
-    const bool centred =
-        info->norm == OTIMES_NORM_LN && done(info->fold_ln) && done(info->center_writing_weights);
     job->layer_count = s->layers ? s->layer_count : info->n_layers;
     job->head_count = s->heads ? s->head_count : info->n_heads;
     job->nodes = job->layer_count * job->head_count;
     job->pairs = job->layer_count * (job->layer_count - 1) / 2 * job->head_count * job->head_count;
     job->listed = s->top < job->pairs ? s->top : job->pairs;
-    job->dimension = (double)(info->d_model - (centred && info->d_model > 1));
+    job->dimension = (double)otimes_link_dimension(info);
     job->offsets = s->offsets ? s->offsets : rotary ? some_offsets : no_offset;
     job->offset_count = s->offsets ? s->offset_count : rotary ? 3 : 1;
 }
@@ -138,8 +117,9 @@ static int begin(qk_job *job, otimes_err *err)
 {
     choose(job);
     int rc = check_settings(job, err);
-    job->layers = chosen(job, job->settings->layers, job->layer_count, &rc, err);
-    job->heads = chosen(job, job->settings->heads, job->head_count, &rc, err);
+    job->layers =
+        otimes_index_chosen(&job->pool, job->settings->layers, job->layer_count, &rc, err);
+    job->heads = otimes_index_chosen(&job->pool, job->settings->heads, job->head_count, &rc, err);
     if (rc == OTIMES_OK) {
         rc = new_results(job, err);
     }

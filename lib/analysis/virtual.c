@@ -89,25 +89,6 @@ static int check_settings(const virtual_job *job, otimes_err *err)
     return rc;
 }
 
-/* 0, 1, 2 ... where no choice was made. */
-static const int64_t *chosen(virtual_job *job, const int64_t *choice, int64_t count, int *rc,
-                             otimes_err *err)
-{
-    if (choice) {
-        return choice;
-    }
-    int64_t *all = otimes_pool_new(&job->pool, count, sizeof *all, rc, err);
-    for (int64_t i = 0; *rc == OTIMES_OK && i < count; i++) {
-        all[i] = i;
-    }
-    return all;
-}
-
-static bool done(otimes_step step)
-{
-    return step == OTIMES_STEP_APPLIED || step == OTIMES_STEP_DONE_IN_FILE;
-}
-
 static int begin(virtual_job *job, otimes_err *err)
 {
     const otimes_virtual_settings *s = job->settings;
@@ -118,13 +99,10 @@ static int begin(virtual_job *job, otimes_err *err)
     job->nodes = job->layer_count * job->head_count;
     job->rank = info->d_head < info->d_model ? info->d_head : info->d_model;
     job->length = s->chain_count > 0 ? 2 : s->length;
-    /* Both ends of every link lack the mean direction once readers and writers are centred. */
-    const bool centred =
-        info->norm == OTIMES_NORM_LN && done(info->fold_ln) && done(info->center_writing_weights);
-    job->dimension = (double)(info->d_model - (centred && info->d_model > 1));
+    job->dimension = (double)otimes_link_dimension(info);
     int rc = check_settings(job, err);
-    job->layers = chosen(job, s->layers, job->layer_count, &rc, err);
-    job->heads = chosen(job, s->heads, job->head_count, &rc, err);
+    job->layers = otimes_index_chosen(&job->pool, s->layers, job->layer_count, &rc, err);
+    job->heads = otimes_index_chosen(&job->pool, s->heads, job->head_count, &rc, err);
     for (int64_t i = 0; rc == OTIMES_OK && i < s->chain_count; i++) {
         rc = check_chain(job, i, err);
     }

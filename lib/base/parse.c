@@ -117,3 +117,13 @@ void otimes_index_list_free(otimes_index_list *list)
         *list = (otimes_index_list){0};
     }
 }
+
+const int64_t *otimes_index_chosen(otimes_pool *pool, const int64_t *index, int64_t count, int *rc,
+                                   otimes_err *err)
+{
+    int64_t *all = index ? NULL : otimes_pool_new(pool, count, sizeof *all, rc, err);
+    for (int64_t i = 0; all && i < count; i++) {
+        all[i] = i;
+    }
+    return index ? index : all;
+}

@@ -79,3 +79,32 @@ void otimes_product(int threads, bool tb, int64_t m, int64_t n, int64_t k, const
     (void)otimes_par_for(pieces(m, p.tile_m) * p.across, otimes_par_worth(threads, operations),
                          run_tile, &p, NULL);
 }
+
+/* ---- sums ---- */
+
+enum { ADD_RUN = 1 << 16 }; /* entries that a thread adds at a time */
+
+typedef struct sum {
+    int64_t count;
+    const float *x;
+    float *y;
+} sum;
+
+static int add_run(void *context, int64_t item, int worker, otimes_err *err)
+{
+    const sum *s = context;
+    const int64_t first = item * ADD_RUN;
+    const int64_t end = s->count - first < ADD_RUN ? s->count : first + ADD_RUN;
+    (void)worker, (void)err;
+    for (int64_t i = first; i < end; i++) {
+        s->y[i] += s->x[i];
+    }
+    return OTIMES_OK;
+}
+
+void otimes_add(int threads, int64_t count, const float *x, float *y)
+{
+    sum s = {count, x, y};
+    (void)otimes_par_for((count + ADD_RUN - 1) / ADD_RUN,
+                         otimes_par_worth(threads, 0.3 * (double)count), add_run, &s, NULL);
+}

@@ -15,4 +15,7 @@ void otimes_product(int threads, bool tb, int64_t m, int64_t n, int64_t k, const
                     int64_t lda, const float *b, int64_t ldb, const float *bias, bool add, float *c,
                     int64_t ldc);
 
+/* y += x over count entries, shared among threads. */
+void otimes_add(int threads, int64_t count, const float *x, float *y);
+
 #endif

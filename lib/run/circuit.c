@@ -37,3 +37,15 @@ int otimes_output_side(const otimes_layer *layer, int64_t head, otimes_side *sid
     return otimes_side_init(side, W->dim[2], W->dim[1], W->data + head * W->stride[0], W->stride[2],
                             W->stride[1], err);
 }
+
+static bool done(otimes_step step)
+{
+    return step == OTIMES_STEP_APPLIED || step == OTIMES_STEP_DONE_IN_FILE;
+}
+
+int64_t otimes_link_dimension(const otimes_model_info *info)
+{
+    const bool centred =
+        info->norm == OTIMES_NORM_LN && done(info->fold_ln) && done(info->center_writing_weights);
+    return info->d_model - (centred && info->d_model > 1);
+}

@@ -25,4 +25,8 @@ int otimes_value_side(const otimes_layer *layer, int64_t kv_head, otimes_side *s
                       otimes_err *err);
 int otimes_output_side(const otimes_layer *layer, int64_t head, otimes_side *side, otimes_err *err);
 
+/* The dimension of the space in which writers and readers of the stream would lie if they were random:
+ * d_model, less 1 once LayerNorm is folded and both lack the mean direction. */
+int64_t otimes_link_dimension(const otimes_model_info *info);
+
 #endif

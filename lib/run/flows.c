@@ -129,19 +129,12 @@ static bool comes_in(const otimes_linear_source *source, int64_t layer, bool mlp
     return mlp ? before_mlp && source->layer == layer : !before_mlp && source->layer == layer - 1;
 }
 
-static void add(int64_t count, const float *x, float *y)
-{
-    for (int64_t i = 0; i < count; i++) {
-        y[i] += x[i];
-    }
-}
-
 static void add_sources(const flow_job *job, int64_t layer, bool mlp, float *x)
 {
     for (int64_t s = 0; s < job->linear->source_count; s++) {
         const otimes_linear_source *source = &job->linear->source[s];
         if (comes_in(source, layer, mlp)) {
-            add(job->n * job->d, source->rows, x);
+            otimes_add(job->linear->model->threads, job->n * job->d, source->rows, x);
         }
     }
 }
@@ -177,15 +170,15 @@ static int go_up(flow_job *job, float *z, otimes_err *err)
         add_sources(job, l, false, x);
         heads_out(job, layer, z, out);
         if (!parallel) {
-            add(count, out, x);
+            otimes_add(job->linear->model->threads, count, out, x);
             add_sources(job, l, true, x);
         }
         if (job->mlp_out[l]) {
             rc = otimes_linear_mlp(job->linear, layer, 1, x, job->mlp_out[l], err);
-            add(count, job->mlp_out[l], x);
+            otimes_add(job->linear->model->threads, count, job->mlp_out[l], x);
         }
         if (parallel) {
-            add(count, out, x);
+            otimes_add(job->linear->model->threads, count, out, x);
         }
     }
     return rc;
@@ -259,16 +252,16 @@ static int back_through_layer(flow_job *job, const otimes_ready_layer *layer, sw
         if (rc == OTIMES_OK) {
             rc = back_through_mlp(job, layer, s, err);
         }
-        add(rc == OTIMES_OK ? count : 0, s->mlp_back, s->g);
+        otimes_add(job->linear->model->threads, rc == OTIMES_OK ? count : 0, s->mlp_back, s->g);
     } else {
         rc = back_through_mlp(job, layer, s, err);
-        add(rc == OTIMES_OK ? count : 0, s->mlp_back, s->g);
+        otimes_add(job->linear->model->threads, rc == OTIMES_OK ? count : 0, s->mlp_back, s->g);
         flow_sources(job, s, l, true);
         if (rc == OTIMES_OK) {
             rc = back_through_heads(job, layer, s, err);
         }
     }
-    add(rc == OTIMES_OK ? count : 0, s->back, s->g);
+    otimes_add(job->linear->model->threads, rc == OTIMES_OK ? count : 0, s->back, s->g);
     flow_sources(job, s, l, false);
     return rc;
 }

@@ -3,13 +3,12 @@
 
 #include <string.h>
 
-#include "base/par.h"
 #include "model/model.h"
 #include "num/dot.h"
+#include "num/product.h"
 
 enum {
-    GROUP_ROWS = 1024, /* rows of streams that go through a layer together, or one stream */
-    ADD_RUN = 1 << 15  /* entries that a thread adds at a time */
+    GROUP_ROWS = 1024 /* rows of streams that go through a layer together, or one stream */
 };
 
 static bool takes_part(const bool *layers, int64_t layer)
@@ -29,32 +28,6 @@ typedef struct sweep {
     otimes_pool pool;
 } sweep;
 
-typedef struct sum {
-    int64_t count;
-    const float *x;
-    float *y;
-} sum;
-
-static int add_run(void *context, int64_t item, int worker, otimes_err *err)
-{
-    const sum *s = context;
-    const int64_t first = item * ADD_RUN;
-    const int64_t end = s->count - first < ADD_RUN ? s->count : first + ADD_RUN;
-    (void)worker, (void)err;
-    for (int64_t i = first; i < end; i++) {
-        s->y[i] += s->x[i];
-    }
-    return OTIMES_OK;
-}
-
-static void add(const sweep *s, int64_t count, const float *x, float *y)
-{
-    sum work = {count, x, y};
-    (void)otimes_par_for((count + ADD_RUN - 1) / ADD_RUN,
-                         otimes_par_worth(s->linear->model->threads, 0.3 * (double)count), add_run,
-                         &work, NULL);
-}
-
 /* Sources that heads (mlp false) or the MLP of a layer are the first to read; those of the last
  * layer are read at the end. Sources are in order of layer, within one the attention's first. */
 static void add_sources(sweep *s, int64_t layer, bool mlp)
@@ -65,7 +38,7 @@ static void add_sources(sweep *s, int64_t layer, bool mlp)
         if (source->layer >= layer && !(mlp && source->mlp_layer <= layer)) {
             break;
         }
-        add(s, s->size, source->rows, s->streams);
+        otimes_add(s->linear->model->threads, s->size, source->rows, s->streams);
         s->next_source++;
     }
 }
@@ -77,7 +50,7 @@ static int through_mlp(sweep *s, const otimes_ready_layer *layer, int64_t first,
     float *x = s->streams + first * s->size;
     const int rc = otimes_linear_mlp(s->linear, layer, count, x, s->mlp_out, err);
     if (rc == OTIMES_OK) {
-        add(s, count * s->size, s->mlp_out, x);
+        otimes_add(s->linear->model->threads, count * s->size, s->mlp_out, x);
     }
     return rc;
 }
@@ -101,7 +74,7 @@ static int through_heads(sweep *s, const otimes_ready_layer *layer, otimes_err *
             rc = through_mlp(s, layer, first, end - first, err);
         }
         if (rc == OTIMES_OK && heads > 0) {
-            add(s, heads * s->size, s->out, x + s->size);
+            otimes_add(s->linear->model->threads, heads * s->size, s->out, x + s->size);
         }
     }
     s->filled += s->filled < s->orders;
@@ -224,14 +197,13 @@ static int back_through(walk *w, const otimes_ready_layer *layer, int64_t member
     otimes_linear *linear = w->linear;
     const bool parallel = otimes_linear_is_parallel(linear);
     float *own = w->g[members], *child = w->g[members + 1];
-    sweep adding = {.linear = linear};
     int rc = OTIMES_OK;
     if (parallel) {
         rc = otimes_linear_attention_back(linear, layer, 1, own, NULL, w->u, child, err);
     }
     if (rc == OTIMES_OK && otimes_linear_has_mlp(linear, layer->layer)) {
         rc = otimes_linear_mlp_back(linear, layer, 1, own, w->child, err);
-        add(&adding, w->size, w->child, own);
+        otimes_add(linear->model->threads, w->size, w->child, own);
     }
     if (rc == OTIMES_OK && !parallel) {
         rc = otimes_linear_attention_back(linear, layer, 1, own, NULL, w->u, child, err);

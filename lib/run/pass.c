@@ -5,10 +5,9 @@
 
 #include "base/par.h"
 #include "model/model.h"
+#include "num/product.h"
 #include "run/norm.h"
 #include "run/space.h"
-
-enum { ADD_RUN = 1 << 16 }; /* entries that a thread adds at a time */
 
 int otimes_pass_init(otimes_pass *pass, otimes_layers *layers, const otimes_batch *batch,
                      const otimes_hooks *hooks, int64_t chunk_rows, otimes_err *err)
@@ -50,30 +49,9 @@ int otimes_pass_visit(const otimes_pass *pass, otimes_hook hook, int64_t layer, 
     return pass->hooks->visit(pass->hooks->context, &activation, err);
 }
 
-typedef struct sum {
-    int64_t count;
-    const float *x;
-    float *y;
-} sum;
-
-static int add_run(void *context, int64_t item, int worker, otimes_err *err)
-{
-    const sum *s = context;
-    const int64_t first = item * ADD_RUN;
-    const int64_t end = s->count - first < ADD_RUN ? s->count : first + ADD_RUN;
-    (void)worker, (void)err;
-    for (int64_t i = first; i < end; i++) {
-        s->y[i] += s->x[i];
-    }
-    return OTIMES_OK;
-}
-
 void otimes_pass_add(const otimes_pass *pass, int64_t count, const float *x, float *y)
 {
-    sum s = {count, x, y};
-    (void)otimes_par_for((count + ADD_RUN - 1) / ADD_RUN,
-                         otimes_par_worth(pass->model->threads, 0.3 * (double)count), add_run, &s,
-                         NULL);
+    otimes_add(pass->model->threads, count, x, y);
 }
 
 int otimes_pass_norm(otimes_pass *pass, const otimes_norm_site *site, int64_t first, int64_t rows,
