@@ -143,8 +143,9 @@ class Transformer(nn.Module):
             patterns.append(pattern)
         return self.ln_final(x) @ self.unembed.W_U + self.unembed.b_U, patterns
 
-    def save(self, path):
-        save_file({k: v.detach().contiguous() for k, v in self.state_dict().items()}, path)
+    def save(self, path, dtype=torch.float32):
+        save_file({k: v.detach().to(dtype).contiguous() for k, v in self.state_dict().items()},
+                  path)
 
 
 def token_losses(logits, targets):
@@ -195,7 +196,6 @@ def rounded(x):
 def train(args):
     c, out = CONFIG, args.out
     (out / "checkpoints" if args.checkpoints else out).mkdir(parents=True, exist_ok=True)
-    marks = {round(s) for s in torch.linspace(0, args.steps, args.checkpoints).tolist()}
     train_texts, held_texts, digest = read_corpus()
     tok = train_tokenizer(train_texts, c["d_vocab"])
     stream, held_stream = encode(tok, train_texts), encode(tok, held_texts)
@@ -232,8 +232,8 @@ def train(args):
     for step in range(args.steps + 1):
         lr = args.lr * min(1, (step + 1) / args.warmup) * (
             0.5 + 0.5 * math.cos(math.pi * min(1, step / args.steps)))
-        if step in marks:
-            model.save(out / "checkpoints" / f"step-{step:05d}.safetensors")
+        if step in args.checkpoints:
+            model.save(out / "checkpoints" / f"step-{step:05d}.safetensors", torch.float16)
         if step % args.log_every == 0 or step == args.steps:
             m = measure(model, held_stream, c, args.seed)
             mean = sum(text) / len(text) if text else math.nan
@@ -261,7 +261,8 @@ def train(args):
     log.close()
     model.save(out / "model.safetensors")
     tok.save(str(out / "tokenizer.json"))
-    (out / "config.json").write_text(json.dumps(c, indent=2) + "\n")
+    for folder in [out, out / "checkpoints"] if args.checkpoints else [out]:
+        (folder / "config.json").write_text(json.dumps(c, indent=2) + "\n")
     metrics = {k: rounded(v) for k, v in m.items()}
     (out / "metrics.json").write_text(json.dumps({**metrics, **run}, indent=2) + "\n")
     return metrics
@@ -316,7 +317,8 @@ def main():
     p.add_argument("--weight-decay", type=float, default=0.01)
     p.add_argument("--periods", type=int, nargs=2, default=[4, 40], metavar=("MIN", "MAX"))
     p.add_argument("--log-every", type=int, default=100)
-    p.add_argument("--checkpoints", type=int, default=0, help="evenly spaced checkpoints to keep")
+    p.add_argument("--checkpoints", type=int, nargs="*", default=[], metavar="STEP",
+                   help="steps before which the weights are kept, in float16")
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
     torch.set_num_threads(args.threads)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <otimes/bigram.h>
+#include <otimes/compose.h>
 #include <otimes/heads.h>
 #include <otimes/info.h>
 #include <otimes/parse.h>
@@ -460,6 +461,37 @@ static void virtual_heads(void **state)
     otimes_model_close(&model);
 }
 
+static int run_compose(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_compose(a->model, a->settings, sink, err);
+}
+
+static void composition(void **state)
+{
+    (void)state;
+    static const int64_t heads[] = {0, 1}, offsets[] = {1};
+    static const otimes_compose_set set = {0, heads, 2};
+    otimes_compose_settings settings;
+    otimes_compose_settings_default(&settings);
+    settings.route = OTIMES_COMPOSE_BY_GRAMS;
+    settings.components = 1;
+    settings.ends = 1;
+    settings.sets = &set;
+    settings.set_count = 1;
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_compose", oom_analyse, &(oom_analysis){model, &settings, run_compose},
+                      100);
+    otimes_model_close(&model);
+    otimes_compose_settings_default(&settings);
+    settings.offsets = offsets;
+    settings.offset_count = 1;
+    settings.memory = 1700000; /* panels of layers */
+    model = oom_golden("gemma3_text");
+    until_it_succeeds("otimes_compose, offsets", oom_analyse,
+                      &(oom_analysis){model, &settings, run_compose}, 100);
+    otimes_model_close(&model);
+}
+
 static int run_trigrams(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
     return otimes_trigrams(a->model, a->settings, sink, err);
@@ -536,6 +568,7 @@ int main(void)
         cmocka_unit_test_teardown(bigram, oom_end),
         cmocka_unit_test_teardown(heads, oom_end),
         cmocka_unit_test_teardown(virtual_heads, oom_end),
+        cmocka_unit_test_teardown(composition, oom_end),
         cmocka_unit_test_teardown(trigrams, oom_end),
         cmocka_unit_test_teardown(qk, oom_end),
     };

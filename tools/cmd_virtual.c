@@ -97,53 +97,29 @@ static void request_free(request *r)
     }
 }
 
-/* One number of "0.3", of which `text` has `length` characters. */
-static int read_number(const char *text, size_t length, const char *whole, int64_t limit,
-                       int64_t *value, otimes_err *err)
-{
-    char digits[24] = "";
-    if (length == 0 || length >= sizeof digits || strspn(text, "0123456789") < length) {
-        return fail(err, OTIMES_ERR_ARGUMENT,
-                    "--chain: expected heads as LAYER.HEAD,LAYER.HEAD, got '%s'", whole);
-    }
-    memcpy(digits, text, length);
-    return otimes_parse_i64(digits, "--chain", 0, limit - 1, value, err);
-}
-
 /* "0.3,1.5" */
 static int read_chain(const otimes_model_info *info, const char *text, otimes_virtual_chain *chain,
                       otimes_err *err)
 {
-    int64_t count = 1;
-    for (const char *at = text; *at; at++) {
-        count += *at == ',';
+    select_head *head = NULL;
+    int64_t count;
+    int rc = select_heads(text, "--chain", info->n_layers, info->n_heads, &head, &count, err);
+    otimes_virtual_link *link = rc ? NULL : calloc((size_t)count, sizeof *link);
+    if (!rc && !link) {
+        rc = fail_memory(err, "--chain");
     }
-    otimes_virtual_link *link = calloc((size_t)count, sizeof *link);
-    if (!link) {
-        return fail_memory(err, "--chain");
-    }
-    *chain = (otimes_virtual_chain){link, count};
-    int rc = 0;
-    const char *at = text;
     for (int64_t i = 0; i < count && !rc; i++) {
-        const size_t end = strcspn(at, ","), dot = strcspn(at, ".");
-        const size_t layer = dot < end ? dot : end;
-        rc = read_number(at, layer, text, info->n_layers, &link[i].layer, err);
-        if (!rc) {
-            rc = read_number(at + layer + (dot < end), end - layer - (dot < end), text,
-                             info->n_heads, &link[i].head, err);
-        }
-        at += end + (at[end] == ',');
-    }
-    if (!rc && count < 2) {
-        rc = fail(err, OTIMES_ERR_ARGUMENT, "--chain: expected at least two heads, got '%s'", text);
-    }
-    for (int64_t i = 1; i < count && !rc; i++) {
-        if (link[i].layer <= link[i - 1].layer) {
+        link[i] = (otimes_virtual_link){head[i].layer, head[i].head};
+        if (i > 0 && link[i].layer <= link[i - 1].layer) {
             rc = fail(err, OTIMES_ERR_ARGUMENT, "--chain: expected ascending layers, got '%s'",
                       text);
         }
     }
+    if (!rc && count < 2) {
+        rc = fail(err, OTIMES_ERR_ARGUMENT, "--chain: expected at least two heads, got '%s'", text);
+    }
+    *chain = (otimes_virtual_chain){link, count};
+    free(head);
     return rc;
 }
 

@@ -8,27 +8,9 @@
 #include <otimes/parse.h>
 
 #include "fail.h"
+#include "select.h"
 
 enum { LIBRARY_BATCH = 2048 };
-
-/* "800000", "500M": a whole number of bytes, KiB, MiB, GiB or TiB. */
-static int parse_bytes(const char *text, int64_t *bytes, otimes_err *err)
-{
-    static const char units[] = "KMGT";
-    char digits[24] = "";
-    const size_t length = strspn(text, "0123456789");
-    const char *unit = text[length] ? strchr(units, text[length]) : NULL;
-    if (!length || length >= sizeof digits || (text[length] && (!unit || text[length + 1]))) {
-        return fail(err, OTIMES_ERR_ARGUMENT,
-                    "--memory: expected a number of bytes, or one with K, M, G or T, got '%s'",
-                    text);
-    }
-    memcpy(digits, text, length);
-    const int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-    const int rc = otimes_parse_i64(digits, "--memory", 1, INT64_MAX >> shift, bytes, err);
-    *bytes = rc ? 0 : *bytes << shift;
-    return rc;
-}
 
 /* What the texts come to. */
 typedef struct load {
@@ -87,7 +69,8 @@ int run_options_forward(const common_options *options, const otimes_model *model
     const load l = load_of(texts, batch);
     *settings = (otimes_forward_settings){.resident = !options->stream && l.batches > 1,
                                           .chunk_rows = batch};
-    const int rc = options->memory ? parse_bytes(options->memory, &settings->memory, err) : 0;
+    const int rc =
+        options->memory ? parse_bytes(options->memory, "--memory", &settings->memory, err) : 0;
     if (!rc && options->plan) {
         put_plan(model, texts, settings, &l);
         return RUN_PLANNED;

@@ -38,6 +38,32 @@ int otimes_output_side(const otimes_layer *layer, int64_t head, otimes_side *sid
                             W->stride[1], err);
 }
 
+int otimes_written_side(const otimes_layer *layer, const otimes_model_info *info, int64_t head,
+                        otimes_side *side, otimes_err *err)
+{
+    const int rc = otimes_output_side(layer, head, side, err);
+    const float *w = layer->ln1_post_w.data;
+    if (rc == OTIMES_OK && w) {
+        otimes_written_columns(info, w, side->rank, side->x);
+    }
+    return rc;
+}
+
+void otimes_written_columns(const otimes_model_info *info, const float *w, int64_t columns,
+                            double *x)
+{
+    const int64_t d = info->d_model;
+    for (int64_t j = 0; j < columns; j++) {
+        double mean = 0;
+        for (int64_t i = 0; info->norm == OTIMES_NORM_LN && i < d; i++) {
+            mean += x[i * columns + j] / (double)d;
+        }
+        for (int64_t i = 0; i < d; i++) {
+            x[i * columns + j] = (x[i * columns + j] - mean) * (double)w[i];
+        }
+    }
+}
+
 static bool done(otimes_step step)
 {
     return step == OTIMES_STEP_APPLIED || step == OTIMES_STEP_DONE_IN_FILE;

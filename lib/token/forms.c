@@ -104,7 +104,7 @@ static void compose(run *r)
         const item next = r->item[i];
         const int class = otimes_combining_class(next.code);
         if (starter >= 0 && (last == 0 || last < class)) {
-            const uint32_t composite = otimes_compose(r->item[starter].code, next.code);
+            const uint32_t composite = otimes_unicode_compose(r->item[starter].code, next.code);
             if (composite) {
                 r->item[starter].code = composite;
                 r->item[starter].change += next.change - 1;

@@ -125,7 +125,7 @@ int otimes_combining_class(uint32_t code)
     return code < 0x300 ? 0 : utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
 }
 
-uint32_t otimes_compose(uint32_t first, uint32_t second)
+uint32_t otimes_unicode_compose(uint32_t first, uint32_t second)
 {
     utf8proc_int32_t pair[2] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
     return utf8proc_normalize_utf32(pair, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE) == 1

@@ -33,7 +33,7 @@ int otimes_unicode_decompose(uint32_t code, bool compatibility,
 /* Canonical combining class; 0 is a starter. */
 int otimes_combining_class(uint32_t code);
 /* The primary composite of the pair, or 0. */
-uint32_t otimes_compose(uint32_t first, uint32_t second);
+uint32_t otimes_unicode_compose(uint32_t first, uint32_t second);
 
 /* Whether a grapheme ends between two characters; *state is 0 at the start of a text. */
 bool otimes_grapheme_ends(uint32_t before, uint32_t after, int32_t *state);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Links by Grams. The upper triangle of every G' = G - I/D is walked in blocks of BLOCK_ROWS rows and up
+ * to block_columns columns; off the diagonal squares entries count twice, so they are taken times
+ * sqrt(2). A block of all ends is a matrix [ends, rows * columns], and tiles of writers against tiles of
+ * readers are products of it. The squares on the diagonal are taken whole: BLOCK_ROWS / d more work
+ * than the triangle.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/par.h"
+#include "num/la.h"
+#include "run/links_job.h"
+
+enum {
+    BLOCK_ROWS = 64,
+    BLOCK_COLUMNS = 256,
+    TILE_WRITERS = 64,
+    TILE_READERS = 128,
+};
+
+typedef struct grams_job {
+    const otimes_links *links;
+    double dimension;
+    int64_t ends, row, rows, column, columns; /* the block */
+    int64_t row_size, block_size;             /* floats of one end in each buffer */
+    float *part;                              /* [ends, rows, rank] B[:, rows]^T core */
+    float *block;                             /* [ends, rows, columns] */
+    int64_t *tile;                            /* [tiles, 2] first writer, first reader */
+    int64_t tiles;
+    float *product; /* [workers, TILE_WRITERS, TILE_READERS] */
+    double *square;
+} grams_job;
+
+static const otimes_link_end *end_of(const otimes_links *links, int64_t at)
+{
+    return at < links->writers ? &links->writer[at] : &links->reader[at - links->writers];
+}
+
+static int make_part(void *context, int64_t at, int worker, otimes_err *err)
+{
+    const grams_job *job = context;
+    const otimes_link_end *e = end_of(job->links, at);
+    const int64_t d = job->links->d_model;
+    (void)worker;
+    (void)err;
+    if (e->root && e->basis) {
+        otimes_la_default->sgemm(true, false, job->rows, e->rank, e->rank, 1.0F,
+                                 e->basis + job->row, d, e->core, e->rank, 0.0F,
+                                 job->part + at * job->row_size, e->rank);
+    }
+    return OTIMES_OK;
+}
+
+/* out = scale G[rows, first .. first+count-1], rows of out job->columns apart. */
+static void form_columns(const grams_job *job, const otimes_link_end *e, const float *part,
+                         int64_t first, int64_t count, float scale, float *out)
+{
+    const int64_t d = job->links->d_model;
+    if (e->basis) {
+        otimes_la_default->sgemm(false, false, job->rows, count, e->rank, scale, part, e->rank,
+                                 e->basis + first, d, 0.0F, out, job->columns);
+        return;
+    }
+    for (int64_t i = 0; i < job->rows; i++) {
+        for (int64_t j = 0; j < count; j++) {
+            out[i * job->columns + j] = scale * e->core[(job->row + i) * d + first + j];
+        }
+    }
+}
+
+/* Takes the share of the trace away: I/D, or (I - 1 1^T/d)/D where ends are centred. */
+static void take_trace(const grams_job *job, int64_t first, int64_t count, float scale, float *out)
+{
+    const double d = (double)job->links->d_model;
+    const float mean = (float)((double)scale / (d * job->dimension));
+    for (int64_t i = 0; i < job->rows; i++) {
+        float *row = out + i * job->columns;
+        for (int64_t j = 0; job->links->centred && j < count; j++) {
+            row[j] += mean;
+        }
+        const int64_t diagonal = job->row + i - first;
+        if (diagonal >= 0 && diagonal < count) {
+            row[diagonal] -= scale * (float)(1 / job->dimension);
+        }
+    }
+}
+
+static int make_block(void *context, int64_t at, int worker, otimes_err *err)
+{
+    const grams_job *job = context;
+    const otimes_link_end *e = end_of(job->links, at);
+    const float *part = job->part + at * job->row_size;
+    float *out = job->block + at * job->block_size;
+    const int64_t last = job->column + job->columns;
+    const int64_t after = job->row + job->rows; /* the square on the diagonal ends here */
+    const int64_t cut = job->column < after ? (after < last ? after : last) : job->column;
+    (void)worker;
+    (void)err;
+    if (!e->root) {
+        memset(out, 0, (size_t)job->block_size * sizeof *out);
+        return OTIMES_OK;
+    }
+    if (cut > job->column) {
+        form_columns(job, e, part, job->column, cut - job->column, 1.0F, out);
+        take_trace(job, job->column, cut - job->column, 1.0F, out);
+    }
+    if (cut < last) {
+        float *rest = out + (cut - job->column);
+        form_columns(job, e, part, cut, last - cut, 1.41421356F, rest);
+        take_trace(job, cut, last - cut, 1.41421356F, rest);
+    }
+    return OTIMES_OK;
+}
+
+static int add_tile(void *context, int64_t item, int worker, otimes_err *err)
+{
+    const grams_job *job = context;
+    const otimes_links *links = job->links;
+    const int64_t i0 = job->tile[2 * item], j0 = job->tile[2 * item + 1];
+    const int64_t m = links->writers - i0 < TILE_WRITERS ? links->writers - i0 : TILE_WRITERS;
+    const int64_t n = links->readers - j0 < TILE_READERS ? links->readers - j0 : TILE_READERS;
+    const int64_t k = job->rows * job->columns;
+    float *product = job->product + (int64_t)worker * TILE_WRITERS * TILE_READERS;
+    (void)err;
+    otimes_la_default->sgemm(false, true, m, n, k, 1.0F, job->block + i0 * job->block_size,
+                             job->block_size, job->block + (links->writers + j0) * job->block_size,
+                             job->block_size, 0.0F, product, n);
+    for (int64_t i = 0; i < m; i++) {
+        double *out = job->square + (i0 + i) * links->readers + j0;
+        for (int64_t j = 0; j < n; j++) {
+            out[j] += (double)product[i * n + j];
+        }
+    }
+    return OTIMES_OK;
+}
+
+/* Tiles with a pair in them; tile NULL counts them. */
+static int64_t list_tiles(const otimes_links *links, int64_t *tile)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < links->writers; i += TILE_WRITERS) {
+        for (int64_t j = 0; j < links->readers; j += TILE_READERS) {
+            bool any = false;
+            for (int64_t a = i; !any && a < links->writers && a < i + TILE_WRITERS; a++) {
+                for (int64_t b = j; !any && b < links->readers && b < j + TILE_READERS; b++) {
+                    any = otimes_link_exists(&links->writer[a], &links->reader[b]);
+                }
+            }
+            if (any && tile) {
+                tile[2 * count] = i;
+                tile[2 * count + 1] = j;
+            }
+            count += any;
+        }
+    }
+    return count;
+}
+
+double otimes_links_gram_flops(const otimes_links *links)
+{
+    const double d = (double)links->d_model;
+    const double area = d * d + d * BLOCK_ROWS; /* twice the entries kept */
+    double flops = (double)list_tiles(links, NULL) * TILE_WRITERS * TILE_READERS * area;
+    for (int64_t i = 0; i < links->writers + links->readers; i++) {
+        const otimes_link_end *e = end_of(links, i);
+        flops += e->basis ? area * (double)e->rank + 2 * d * (double)(e->rank * e->rank) : area;
+    }
+    return flops;
+}
+
+static int run_block(grams_job *job, otimes_err *err)
+{
+    const int threads = job->links->threads;
+    const int rc = otimes_par_for(job->ends, threads, make_block, job, err);
+    return rc == OTIMES_OK ? otimes_par_for(job->tiles, threads, add_tile, job, err) : rc;
+}
+
+static int run_blocks(grams_job *job, otimes_err *err)
+{
+    const otimes_links *links = job->links;
+    const int64_t d = links->d_model;
+    int rc = OTIMES_OK;
+    for (job->row = 0; rc == OTIMES_OK && job->row < d; job->row += BLOCK_ROWS) {
+        job->rows = d - job->row < BLOCK_ROWS ? d - job->row : BLOCK_ROWS;
+        rc = otimes_par_for(job->ends, links->threads, make_part, job, err);
+        for (job->column = job->row; rc == OTIMES_OK && job->column < d;
+             job->column += BLOCK_COLUMNS) {
+            job->columns = d - job->column < BLOCK_COLUMNS ? d - job->column : BLOCK_COLUMNS;
+            rc = run_block(job, err);
+        }
+        if (rc == OTIMES_OK && links->tick) {
+            const double left = (double)(d - job->row - job->rows) / (double)d;
+            rc = links->tick(links->context, 1 - left * left, err);
+        }
+    }
+    return rc;
+}
+
+int otimes_links_by_grams(const otimes_links *links, double *square, otimes_err *err)
+{
+    grams_job job = {.links = links,
+                     .dimension = otimes_links_dimension(links),
+                     .ends = links->writers + links->readers,
+                     .tiles = list_tiles(links, NULL),
+                     .square = square};
+    const int64_t d = links->d_model;
+    const int64_t rows = d < BLOCK_ROWS ? d : BLOCK_ROWS;
+    const int64_t columns = d < BLOCK_COLUMNS ? d : BLOCK_COLUMNS;
+    const int workers = otimes_par_workers(job.tiles, links->threads);
+    otimes_pool pool = {0};
+    int rc = OTIMES_OK;
+    for (int64_t i = 0; i < job.ends; i++) {
+        const otimes_link_end *e = end_of(links, i);
+        const int64_t size = e->basis ? rows * e->rank : 0;
+        job.row_size = size > job.row_size ? size : job.row_size;
+    }
+    job.block_size = rows * columns;
+    job.part = otimes_pool_new(&pool, job.ends * job.row_size, sizeof(float), &rc, err);
+    job.block = otimes_pool_new(&pool, job.ends * job.block_size, sizeof(float), &rc, err);
+    job.tile = otimes_pool_new(&pool, 2 * job.tiles, sizeof *job.tile, &rc, err);
+    job.product = otimes_pool_new(&pool, (int64_t)workers * TILE_WRITERS * TILE_READERS,
+                                  sizeof(float), &rc, err);
+    if (rc == OTIMES_OK) {
+        list_tiles(links, job.tile);
+        for (int64_t i = 0; i < links->writers * links->readers; i++) {
+            square[i] = 1 / job.dimension;
+        }
+        rc = run_blocks(&job, err);
+    }
+    otimes_pool_free(&pool);
+    return rc;
+}
