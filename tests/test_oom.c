@@ -12,6 +12,7 @@
 #include <otimes/parse.h>
 #include <otimes/tokens.h>
 #include <otimes/qk.h>
+#include <otimes/neurons.h>
 #include <otimes/virtual.h>
 #include <otimes/trigrams.h>
 
@@ -492,6 +493,31 @@ static void composition(void **state)
     otimes_model_close(&model);
 }
 
+static int run_neurons(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_neurons(a->model, a->settings, sink, err);
+}
+
+static void neurons(void **state)
+{
+    (void)state;
+    static const int64_t chosen[] = {0, 6, 16};
+    otimes_neurons_settings settings;
+    otimes_neurons_settings_default(&settings);
+    otimes_model *model = oom_golden("gemma2");
+    until_it_succeeds("otimes_neurons", oom_analyse, &(oom_analysis){model, &settings, run_neurons},
+                      100);
+    otimes_model_close(&model);
+    settings.neurons = chosen;
+    settings.neuron_count = 3;
+    settings.heads = OTIMES_NEURONS_HEADS_FULL;
+    settings.null_directions = 2;
+    model = oom_golden("qwen2_moe");
+    until_it_succeeds("otimes_neurons, experts", oom_analyse,
+                      &(oom_analysis){model, &settings, run_neurons}, 100);
+    otimes_model_close(&model);
+}
+
 static int run_trigrams(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
     return otimes_trigrams(a->model, a->settings, sink, err);
@@ -569,6 +595,7 @@ int main(void)
         cmocka_unit_test_teardown(heads, oom_end),
         cmocka_unit_test_teardown(virtual_heads, oom_end),
         cmocka_unit_test_teardown(composition, oom_end),
+        cmocka_unit_test_teardown(neurons, oom_end),
         cmocka_unit_test_teardown(trigrams, oom_end),
         cmocka_unit_test_teardown(qk, oom_end),
     };
