@@ -64,6 +64,9 @@ values get(const otimes_memory_sink *memory, const char *name)
 void each_golden(void (*check)(const char *name, bool processed))
 {
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         check(golden_names[i], false);
         check(golden_names[i], true);
     }

@@ -34,7 +34,7 @@ check() {
 check build "" --buildtype release
 check build/sanitize "--no-suite style --no-suite python" \
     -Db_sanitize=address,undefined -Db_lundef=false --buildtype debugoptimized
-check build/reference "--no-suite style --no-suite python --no-suite cli" \
+check build/reference "--no-suite style --no-suite python --no-suite cli --no-suite bytes" \
     -Dblas=reference -Dvmath=reference --buildtype release
 
 # Meson's own counts, as one line.

@@ -54,6 +54,9 @@ static void on_hooks_of(const golden *g, const char *kind, at_hook *run)
 static void on_every_hook(at_hook *run)
 {
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         for (int processed = 0; processed < 2; processed++) {
             golden g;
             golden_open_on(1, &g, golden_names[i], processed);
@@ -200,6 +203,9 @@ static void zero_heads(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         golden g;
         made_batch batch;
         golden_open_on(1, &g, golden_names[i], true);
@@ -242,6 +248,9 @@ static void last_residual(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         golden g;
         made_batch batch;
         float row[64];

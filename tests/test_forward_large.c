@@ -64,6 +64,9 @@ static void large_passes(void **state)
 {
     (void)state;
     for (int i = 0; i < RECIPES; i++) {
+        if (golden_left_out(1) && i / 2 != 1) { /* experts in chunks and all resident stay */
+            continue;
+        }
         large_is_plain(recipes[i], i % 2, i % 3 == 2 ? 300 : 0);
     }
 }

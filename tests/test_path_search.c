@@ -255,12 +255,17 @@ static void goldens(void **state)
     (void)state;
     seen.searches = 0;
     seen.chains = seen.expanded = 0;
+    int opened = 0;
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         for (int way = i % 2; way < 4;
              way += 2) { /* processed, or links; all of it over two models */
             golden g;
             made m;
             golden_open(&g, golden_names[i], (way + way / 2) & 1);
+            opened++;
             if (begin(&m, g.model, g.name, way & 2 ? OTIMES_MLP_AS_LINK : OTIMES_MLP_AS_SOURCE, 9,
                       way == 1 ? 5 : 8)) {
                 every_way(&m);
@@ -272,7 +277,7 @@ static void goldens(void **state)
             golden_close(&g);
         }
     }
-    assert_true(seen.searches > 500);
+    assert_true(6 * seen.searches > 25 * (int64_t)opened); /* 500 of 60 goldens */
     print_message("%d searches expanded %.0f of %.0f chains\n", seen.searches, seen.expanded,
                   seen.chains);
 }

@@ -190,6 +190,9 @@ static void sums(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         for (int way = 0; way < 4; way++) {
             fixture f = {0};
             golden_open(&f.g, golden_names[i], way & 1);
@@ -208,6 +211,9 @@ static void losses(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
+        if (golden_left_out(i)) {
+            continue;
+        }
         fixture f = {0};
         otimes_err err = {0};
         golden_open(&f.g, golden_names[i], true);

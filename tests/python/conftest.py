@@ -25,15 +25,19 @@ GOLDEN = SOURCE / "tests" / "golden"
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(GOLDEN))
+pytest.register_assert_rewrite("outputs", "results")
+import results
 
 Run = Callable[..., xarray.Dataset]
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """run(command, model, *options): the result as xarray opens it, fill values left in place."""
+    """run(command, model, *options): the result as xarray opens it, fill values left in place. The
+    program runs once for each command line."""
     folder = tmp_path_factory.mktemp("results")
     done: dict[tuple[str, ...], Path] = {}
+    seen: set[tuple[str, ...]] = set()
 
     def run_once(command: str, model: Path, *options: str) -> xarray.Dataset:
         line = (command, str(model), *options)
@@ -47,7 +51,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             )
             assert finished.returncode == 0, f"{' '.join(line)}: {finished.stderr}"
             done[line] = out
-        return xarray.open_dataset(done[line], engine="h5netcdf", mask_and_scale=False)
+        data = results.read(done[line])
+        kind = results.kind(command, data)
+        if kind not in seen:
+            results.assert_as_xarray(data, done[line])
+            seen.add(kind)
+        return data
 
     return run_once
 

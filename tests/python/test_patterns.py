@@ -15,7 +15,7 @@ import reference as ref
 from canonical import Array, Model
 from checkpoint import load
 from conftest import GOLDEN, Run
-from test_outputs import MODELS, assert_schema
+from outputs import MODELS, assert_schema
 
 TEXT = (2, 5, 2, 2, 5, 1, 2, 5)
 TOKENS = ",".join(map(str, TEXT))

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from conftest import GOLDEN, PROGRAM, SOURCE, Run
 from schema import read_schema
-from test_outputs import MODELS, assert_array
+from outputs import MODELS, assert_array
 
 Weights = Callable[[str], Path]
 BUNDLED = SOURCE / "notebooks-data" / "induction-2l"
