@@ -106,12 +106,14 @@ static void orthonormal(void **state)
         const int64_t rows = shapes[s][0], n = shapes[s][1];
         double *x = random_matrix(rows, n);
         check_basis(rows, n, x);
-        for (int64_t i = 0; i < rows; i++) { /* nearly dependent columns: conditions 1e6 and 1e13 */
-            for (int64_t j = 1; j < n; j++) {
-                x[i * n + j] = x[i * n] + (j % 2 ? 1e-6 : 1e-13) * x[i * n + j];
+        for (int turn = 0; turn < 2; turn++) { /* nearly dependent columns: conditions 1e6, 1e13 */
+            for (int64_t i = 0; i < rows; i++) {
+                for (int64_t j = 1; j < n; j++) {
+                    x[i * n + j] = x[i * n] + (turn ? 1e-7 : 1e-6) * x[i * n + j];
+                }
             }
+            check_basis(rows, n, x);
         }
-        check_basis(rows, n, x);
         for (int64_t i = 0; i < rows && n > 1; i++) { /* dependent ones, and none at all */
             x[i * n + 1] = 0;
         }
@@ -460,13 +462,33 @@ static void random_subspaces(void **state)
     }
 }
 
+/* Of flat spectra score^2 p q is |U^T V|^2 of p- and q-dimensional subspaces, whose mean and variance
+ * over Haar-random ones are p q / d and 2 p q (d-p)(d-q) / (d^2 (d-1)(d+2)). */
+static void flat_spectra(void **state)
+{
+    (void)state;
+    static const double sizes[][3] = {{10, 3, 4}, {64, 8, 8}, {5, 1, 4}, {768, 64, 3}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const double d = sizes[i][0], p = sizes[i][1], q = sizes[i][2], square = .37;
+        const otimes_link_end writer = {.spread = sqrt(1 / p - 1 / d)};
+        const otimes_link_end reader = {.spread = sqrt(1 / q - 1 / d)};
+        const double variance = 2 * p * q * (d - p) * (d - q) / (d * d * (d - 1) * (d + 2));
+        const double want = (p * q * square - p * q / d) / sqrt(variance);
+        const double got = otimes_link_z((int64_t)d, &writer, &reader, square);
+        assert_true(fabs(got - want) <= 1e-12 * want);
+    }
+    const otimes_link_end none = {.spread = 0};
+    assert_true(isnan(otimes_link_z(8, &none, &none, .1)));
+    assert_true(isnan(otimes_link_z(1, &none, &none, 1)));
+}
+
 int main(void)
 {
     otimes_set_blas_threads(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orthonormal),      cmocka_unit_test(both_routes),
         cmocka_unit_test(shared_bases),     cmocka_unit_test(plan),
-        cmocka_unit_test(random_subspaces),
+        cmocka_unit_test(random_subspaces), cmocka_unit_test(flat_spectra),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <otimes/orders.h>
 #include <otimes/paths.h>
 #include <otimes/patterns.h>
+#include <otimes/roles.h>
 
 #include "run/path_search.h"
 
@@ -40,6 +41,31 @@ static void patterns(void **state)
     otimes_model *model = oom_golden("gpt2");
     until_it_succeeds("otimes_patterns", oom_analyse,
                       &(oom_analysis){model, &settings, run_patterns}, 100);
+    otimes_model_close(&model);
+}
+
+static int run_roles(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_roles(a->model, a->settings, sink, err);
+}
+
+static void roles(void **state)
+{
+    static const int64_t text[] = {1, 2, 1}, length[] = {3}, heads[] = {0}, rows[] = {2, 5};
+    const int64_t *const id[] = {text};
+    otimes_roles_settings settings;
+    (void)state;
+    otimes_roles_settings_default(&settings);
+    settings.sequences = (otimes_sequences){1, length, id};
+    settings.heads = heads;
+    settings.head_count = 1;
+    settings.rows = rows;
+    settings.row_count = 2;
+    settings.repeated = 2;
+    settings.repeated_count = 1;
+    otimes_model *model = oom_golden("transformer_lens_mlp");
+    until_it_succeeds("otimes_roles", oom_analyse, &(oom_analysis){model, &settings, run_roles},
+                      100);
     otimes_model_close(&model);
 }
 
@@ -266,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(patterns, oom_end),
+        cmocka_unit_test_teardown(roles, oom_end),
         cmocka_unit_test_teardown(runs_on_texts, oom_end),
         cmocka_unit_test_teardown(decompose, oom_end),
         cmocka_unit_test_teardown(ablate, oom_end),

@@ -79,6 +79,9 @@ static trace_array *need(trace *t, trace_key key, int64_t columns)
 
 double trace_factor(const trace *t, trace_key key, int64_t column)
 {
+    if (t->zero >> key.hook & 1) {
+        return 0;
+    }
     const bool edited =
         t->edit.on && column % 2 == 0 && t->edit.hook == key.hook && t->edit.layer == key.layer;
     return edited ? (double)t->edit.factor : 1;

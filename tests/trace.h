@@ -46,6 +46,7 @@ typedef struct trace {
     int64_t chain[TRACE_CHAINS]; /* first array of each, counted from 1 */
     pthread_mutex_t lock;
     trace_edit edit;
+    uint64_t zero;     /* OR of 1 << hook for those whose values become 0 once they were put */
     char problem[256]; /* of a visit, which must not fail the test from another thread */
 } trace;
 

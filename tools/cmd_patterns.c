@@ -8,6 +8,7 @@
 #include "fail.h"
 #include "pattern_file.h"
 #include "patterns_card.h"
+#include "random_tokens.h"
 #include "run_options.h"
 #include "select.h"
 #include "text.h"
@@ -139,54 +140,17 @@ static int check(const options *o, otimes_err *err)
                : 0;
 }
 
-/* Every id but those the tokenizer keeps for itself; none are left out of a vocabulary that has no
- * others. */
-static int all_but_special(const otimes_tokenizer_info *tokenizer, int64_t d_vocab,
-                           otimes_index_list *list, otimes_err *err)
-{
-    list->index = malloc((size_t)d_vocab * sizeof *list->index);
-    if (!list->index) {
-        return fail_memory(err, "--random-tokens");
-    }
-    for (int64_t id = 0; id < d_vocab; id++) {
-        if (id != tokenizer->bos && id != tokenizer->eos && id != tokenizer->unknown) {
-            list->index[list->count++] = id;
-        }
-    }
-    if (!list->count) {
-        otimes_index_list_free(list);
-    }
-    return 0;
-}
-
-/* BOS before repeated sequences and what they are drawn from. A model without a tokenizer has
- * neither BOS nor special tokens. */
 static int read_repeated(const options *o, const otimes_model_info *info, request *r,
                          otimes_patterns_settings *settings, otimes_err *err)
 {
-    otimes_tokenizer *tokenizer = NULL;
     settings->repeated = o->repeated;
     settings->repeated_count = o->count;
     settings->seed = (uint64_t)o->seed;
-    int rc =
-        select_indices(o->random_tokens, "--random-tokens", info->d_vocab, &r->random_tokens, err);
-    if (rc || !o->repeated) {
-        return rc;
-    }
-    if (text_tokenizer(&tokenizer, &o->common, err)) {
-        rc = o->common.bos > 0 ? err->code : 0;
-    } else {
-        const otimes_tokenizer_info *t = otimes_tokenizer_describe(tokenizer);
-        const int wanted = o->common.bos < 0 ? t->adds_bos : o->common.bos;
-        if (wanted && (t->bos < 0 || t->bos >= info->d_vocab)) {
-            rc = fail(err, OTIMES_ERR_UNSUPPORTED, "--bos: %s has no BOS token", t->path);
-        }
-        settings->bos = !rc && wanted ? t->bos : -1;
-        if (!rc && !o->random_tokens) {
-            rc = all_but_special(t, info->d_vocab, &r->random_tokens, err);
-        }
-    }
-    otimes_tokenizer_close(&tokenizer);
+    const int rc = o->repeated
+                       ? random_tokens_read(&o->common, info, o->random_tokens, "--random-tokens",
+                                            &r->random_tokens, &settings->bos, err)
+                       : select_indices(o->random_tokens, "--random-tokens", info->d_vocab,
+                                        &r->random_tokens, err);
     settings->random_tokens = r->random_tokens.index;
     settings->random_token_count = r->random_tokens.count;
     return rc;

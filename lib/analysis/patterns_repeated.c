@@ -1,49 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Random tokens written twice. Nothing but the repetition says what comes next, so what a head does
- * on its second half is induction or duplication and nothing else.
+ * Scores on random tokens written twice.
  */
 #include <math.h>
 
 #include "analysis/patterns_job.h"
 #include "base/sink.h"
-
-/* splitmix64 (Steele, Lea, Flood 2014): the k-th number is a hash of seed + k times a constant. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-/* Uniform below `limit`: the last, incomplete multiple of it is drawn anew. */
-static int64_t random_below(uint64_t *state, int64_t limit)
-{
-    const uint64_t n = (uint64_t)limit, end = UINT64_MAX - UINT64_MAX % n;
-    uint64_t x;
-    do {
-        x = next_random(state);
-    } while (x >= end);
-    return (int64_t)(x % n);
-}
-
-static void draw(const patterns_job *job, int64_t *ids)
-{
-    const otimes_patterns_settings *s = job->settings;
-    const int64_t from = s->random_tokens ? s->random_token_count : job->info->d_vocab;
-    uint64_t state = s->seed;
-    for (int64_t n = 0; n < s->repeated_count; n++) {
-        if (s->bos >= 0) {
-            *ids++ = s->bos;
-        }
-        for (int64_t i = 0; i < s->repeated; i++) {
-            const int64_t place = random_below(&state, from);
-            ids[i] = ids[i + s->repeated] = s->random_tokens ? s->random_tokens[place] : place;
-        }
-        ids += 2 * s->repeated;
-    }
-}
+#include "run/repeated.h"
 
 static const struct {
     int slot;
@@ -86,7 +49,13 @@ static void make_arrays(patterns_repeated *r)
 int otimes_patterns_repeated_declare(patterns_repeated *r, patterns_job *job, otimes_err *err)
 {
     const otimes_patterns_settings *s = job->settings;
-    const int64_t length = 2 * s->repeated + (s->bos >= 0);
+    const otimes_repeated ask = {s->repeated_count,
+                                 s->repeated,
+                                 s->bos,
+                                 s->seed,
+                                 s->random_tokens,
+                                 s->random_tokens ? s->random_token_count : job->info->d_vocab};
+    const int64_t length = otimes_repeated_length(&ask);
     int64_t numbers;
     int rc = OTIMES_OK;
     if (!otimes_mul_i64(s->repeated_count, length, &numbers)) {
@@ -99,7 +68,7 @@ int otimes_patterns_repeated_declare(patterns_repeated *r, patterns_job *job, ot
     if (rc != OTIMES_OK) {
         return rc;
     }
-    draw(job, r->ids);
+    otimes_repeated_draw(&ask, r->ids);
     r->sequence = (otimes_axis){"sequence", s->repeated_count, NULL, NULL,
                                 "sequences of random tokens written twice"};
     r->position = (otimes_axis){"repeated_position", length, NULL, NULL, "position in them"};

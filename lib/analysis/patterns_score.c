@@ -7,21 +7,19 @@
 
 #include "analysis/patterns_job.h"
 #include "num/topk.h"
+#include "run/pattern_row.h"
 
-/* In the slot of a score that a query has no part in. A NaN is an overflow of the pattern: it shows. */
-#define ABSENT ((double)-INFINITY)
+#define ABSENT OTIMES_PATTERN_ABSENT
 
-/* One query's row of a pattern. Keys behind `columns` have weight 0. */
 typedef struct pattern_row {
+    otimes_pattern_row row;
     const patterns_sequence *sequence;
-    const float *weight; /* [columns] */
-    int64_t columns, query;
     int64_t low, high; /* keys low .. high-1 are seen */
 } pattern_row;
 
 static double at(const pattern_row *row, int64_t key)
 {
-    return key >= 0 && key < row->columns ? (double)row->weight[key] : 0;
+    return otimes_pattern_at(&row->row, key);
 }
 
 /* sum a, and -sum a ln a, where zeros count for nothing as their limit does. Four sums side by side
@@ -30,7 +28,7 @@ static void measure(const pattern_row *row, double *total, double *entropy)
 {
     double sum[4] = {0, 0, 0, 0}, spread[4] = {0, 0, 0, 0};
     for (int64_t i = row->low; i < row->high; i++) {
-        const float a = row->weight[i];
+        const float a = row->row.weight[i];
         const int64_t lane = (i - row->low) & 3;
         sum[lane] += (double)a;
         spread[lane] -= a == 0 ? 0 : (double)a * (double)logf(a);
@@ -39,26 +37,10 @@ static void measure(const pattern_row *row, double *total, double *entropy)
     *entropy = (spread[0] + spread[1]) + (spread[2] + spread[3]);
 }
 
-/* Over earlier places of the row's own token, latest first: weights of the keys `ahead` of them
- * that lie before the query. */
-static double earlier_same(const pattern_row *row, int64_t ahead)
-{
-    const int64_t *before = row->sequence->before;
-    double sum = 0;
-    bool any = false;
-    for (int64_t key = before[row->query]; key >= 0; key = before[key]) {
-        if (key + ahead < row->query) {
-            sum += at(row, key + ahead);
-            any = true;
-        }
-    }
-    return any ? sum : ABSENT;
-}
-
-/* The same two roles where the repetition is known: diagonals of the second half. */
+/* Duplicate and induction where the repetition is known: diagonals of the second half. */
 static double diagonal(const pattern_row *row, const patterns_kind *kind, int64_t back)
 {
-    return row->query >= kind->first + kind->period ? at(row, row->query - back) : ABSENT;
+    return row->row.query >= kind->first + kind->period ? at(row, row->row.query - back) : ABSENT;
 }
 
 /* What the weights of the user's pattern take of a row; entries beyond the text do not count. */
@@ -66,7 +48,8 @@ static double user_pattern(const patterns_job *job, const pattern_row *row)
 {
     double sum = 0;
     bool any = false;
-    for (int64_t i = job->pattern_start[row->query]; i < job->pattern_start[row->query + 1]; i++) {
+    for (int64_t i = job->pattern_start[row->row.query]; i < job->pattern_start[row->row.query + 1];
+         i++) {
         const otimes_pattern_entry *entry = &job->settings->pattern[i];
         if (entry->key < row->sequence->length) {
             sum += entry->weight * at(row, entry->key);
@@ -80,7 +63,7 @@ static void score_row(const patterns_batch *batch, const pattern_row *row, doubl
 {
     const patterns_job *job = batch->job;
     const patterns_kind *kind = batch->kind;
-    const int64_t q = row->query, n = row->sequence->length, seen = row->high - row->low;
+    const int64_t q = row->row.query, n = row->sequence->length, seen = row->high - row->low;
     double total;
     slot[SLOT_PREVIOUS] = q >= 1 ? at(row, q - 1) : ABSENT;
     if (kind->period > 0) {
@@ -90,8 +73,8 @@ static void score_row(const patterns_batch *batch, const pattern_row *row, doubl
     }
     slot[SLOT_CURRENT] = at(row, q);
     slot[SLOT_FIRST] = q >= 1 ? at(row, 0) : ABSENT;
-    slot[SLOT_DUPLICATE] = earlier_same(row, 0);
-    slot[SLOT_INDUCTION] = earlier_same(row, 1);
+    slot[SLOT_DUPLICATE] = otimes_pattern_earlier_same(&row->row, 0);
+    slot[SLOT_INDUCTION] = otimes_pattern_earlier_same(&row->row, 1);
     measure(row, &total, &slot[SLOT_ENTROPY]);
     slot[SLOT_ENTROPY_SHARE] = seen >= 2 ? slot[SLOT_ENTROPY] / log((double)seen) : ABSENT;
     slot[SLOT_SINK] = 1 - total;
@@ -107,10 +90,10 @@ static void score_row(const patterns_batch *batch, const pattern_row *row, doubl
 /* Keys that a query sees: up to itself, or all, those within the window. */
 static void find_seen(const patterns_job *job, int64_t layer, pattern_row *row)
 {
-    const int64_t q = row->query, window = job->layer_info[layer].window;
+    const int64_t q = row->row.query, window = job->layer_info[layer].window;
     row->low = window > 0 && q - window + 1 > 0 ? q - window + 1 : 0;
     row->high = job->info->bidirectional ? row->sequence->length : q + 1;
-    row->high = row->high < row->columns ? row->high : row->columns;
+    row->high = row->high < row->row.columns ? row->high : row->row.columns;
     row->low = row->low < row->high ? row->low : row->high;
 }
 
@@ -120,15 +103,15 @@ static void keep_strongest(const patterns_batch *batch, const pattern_row *row, 
                        .sign = 1,
                        .value = batch->top_weight + place * batch->kind->top,
                        .index = batch->top_key + place * batch->kind->top};
-    otimes_topk_scan(&top, row->weight + row->low, row->high - row->low, (int32_t)row->low);
+    otimes_topk_scan(&top, row->row.weight + row->low, row->high - row->low, (int32_t)row->low);
     otimes_topk_finish(&top);
 }
 
 static void keep_row(const pattern_row *row, int64_t place)
 {
-    const int64_t n = row->sequence->length, seen = row->columns < n ? row->columns : n;
+    const int64_t n = row->sequence->length, seen = row->row.columns < n ? row->row.columns : n;
     float *to = row->sequence->pattern + place * n;
-    memcpy(to, row->weight, (size_t)seen * sizeof *to);
+    memcpy(to, row->row.weight, (size_t)seen * sizeof *to);
     memset(to + seen, 0, (size_t)(n - seen) * sizeof *to);
 }
 
@@ -157,10 +140,11 @@ void otimes_patterns_strip(const patterns_batch *batch, const otimes_activation 
     const patterns_sequence *sequence = &batch->sequence[strip->sequence];
     for (int64_t i = 0; i < strip->rows; i++) {
         pattern_row row = {.sequence = sequence,
-                           .weight = strip->data + i * strip->stride,
-                           .columns = strip->columns,
-                           .query = strip->first + i};
-        const int64_t place = place_of(batch->kind, row.query);
+                           .row = {.weight = strip->data + i * strip->stride,
+                                   .columns = strip->columns,
+                                   .query = strip->first + i,
+                                   .before = sequence->before}};
+        const int64_t place = place_of(batch->kind, row.row.query);
         if (place < 0) {
             continue;
         }
@@ -222,13 +206,7 @@ void otimes_patterns_link(patterns_batch *batch)
     for (int64_t s = 0; s < batch->count; s++) {
         patterns_sequence *sequence = &batch->sequence[s];
         int64_t *before = batch->before + sequence->row;
-        for (int64_t i = 0; i < sequence->length; i++) {
-            before[i] = batch->seen[sequence->id[i]];
-            batch->seen[sequence->id[i]] = i;
-        }
-        for (int64_t i = 0; i < sequence->length; i++) {
-            batch->seen[sequence->id[i]] = -1;
-        }
+        otimes_pattern_link(sequence->id, sequence->length, batch->seen, before);
         sequence->before = before;
     }
 }

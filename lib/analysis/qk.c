@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <otimes/qk.h>
 
-#include <math.h>
-
 #include "analysis/qk_job.h"
 #include "base/index.h"
 #include "base/sink.h"
@@ -99,9 +97,11 @@ static int new_results(qk_job *job, otimes_err *err)
     job->second = otimes_pool_new(&job->pool, pairs, sizeof *job->second, &rc, err);
     job->order = otimes_pool_new(&job->pool, pairs, sizeof *job->order, &rc, err);
     job->is_induction = otimes_pool_new(&job->pool, pairs, sizeof *job->is_induction, &rc, err);
-    for (int v = 0; v < QK_VALUES; v++) {
+    for (int v = 0; v < OTIMES_FORM_VALUES; v++) {
         job->value[v] = otimes_pool_new(&job->pool, each, size, &rc, err);
     }
+    job->score = otimes_pool_new(&job->pool, each, size, &rc, err);
+    job->start = otimes_pool_new(&job->pool, job->nodes, sizeof *job->start, &rc, err);
     for (int r = 0; r < QK_ROLES; r++) {
         job->role[r] = otimes_pool_new(&job->pool, pairs, size, &rc, err);
     }
@@ -126,7 +126,7 @@ static int begin(qk_job *job, otimes_err *err)
     int64_t pair = 0;
     for (int64_t j = 0; rc == OTIMES_OK && j < job->nodes; j++) {
         const int64_t earlier = j / job->head_count * job->head_count;
-        job->node[j].start = earlier > 0 ? pair : -1;
+        job->start[j] = earlier > 0 ? pair : -1;
         for (int64_t i = 0; i < earlier; i++, pair++) {
             job->first[pair] = i;
             job->second[pair] = j;
@@ -140,51 +140,32 @@ static int tick(void *context, double share, otimes_err *err)
     return otimes_sink_progress(context, share, 4, err);
 }
 
-static int read_vocabulary(qk_job *job, otimes_err *err)
+static int open_space(qk_job *job, otimes_err *err)
 {
-    const int rc = otimes_unembed_open(job->model, &job->unembed, err);
-    return rc == OTIMES_OK ? otimes_vocab_forms_compute(job->model, &job->unembed, tick, job->sink,
-                                                        &job->forms, err)
-                           : rc;
+    return otimes_head_space_open(job->model, tick, job->sink, &job->space, err);
 }
 
 /* ---- the induction test ---- */
 
-static double positive(double x)
-{
-    return x > 0 ? x : 0;
-}
-
 static void judge(qk_job *job, int64_t pair)
 {
-    const qk_head *first = &job->node[job->first[pair]], *second = &job->node[job->second[pair]];
-    const int64_t offsets = job->offset_count;
-    const int64_t place = (pair * OTIMES_QK_FORMS + OTIMES_QK_K) * offsets;
-    double copying = 0, score = 0, match = 0;
-    for (int64_t o = 0; o < offsets; o++) {
-        copying += job->value[QK_FULL_COPYING][place + o] / (double)offsets;
-        score += job->value[QK_SCORE][place + o] / (double)offsets;
-        match += (job->value[QK_DIAGONAL_MEAN][place + o] - job->value[QK_ENTRY_MEAN][place + o]) /
-                 ((double)offsets * job->square);
-    }
-    const double ratio = score * sqrt(job->dimension);
-    const double part[] = {first->previous, copying, second->copying, ratio, match};
-    const double least[] = {OTIMES_QK_LEAST_PREVIOUS, OTIMES_QK_LEAST_COPYING,
-                            OTIMES_QK_LEAST_COPYING, OTIMES_QK_LEAST_RATIO, OTIMES_QK_LEAST_MATCH};
-    double product = 1;
-    bool unknown = false, failed = false;
-    for (int i = 0; i < 5; i++) {
-        unknown |= isnan(part[i]);
-        failed |= part[i] < least[i];
-        product *= i == 3 || isnan(part[i]) ? 1 : positive(part[i]);
-    }
-    job->role[QK_PREVIOUS][pair] = first->previous;
-    job->role[QK_K_COPYING][pair] = copying;
-    job->role[QK_OV_COPYING][pair] = second->copying;
-    job->role[QK_K_RATIO][pair] = ratio;
-    job->role[QK_MATCH][pair] = match;
-    job->role[QK_INDUCTION][pair] = product;
-    job->is_induction[pair] = failed ? 0 : unknown ? -1 : 1;
+    const int64_t place = (pair * OTIMES_QK_FORMS + OTIMES_QK_K) * job->offset_count;
+    const otimes_form_ask ask = {&job->space, &job->node[job->first[pair]],
+                                 &job->node[job->second[pair]], job->offsets, job->offset_count};
+    static const otimes_induction_least least = {OTIMES_QK_LEAST_PREVIOUS, OTIMES_QK_LEAST_COPYING,
+                                                 OTIMES_QK_LEAST_RATIO, OTIMES_QK_LEAST_MATCH};
+    otimes_induction found;
+    otimes_induction_judge(&ask, &least, job->dimension, job->score + place,
+                           job->value[OTIMES_FORM_FULL_COPYING] + place,
+                           job->value[OTIMES_FORM_DIAGONAL_MEAN] + place,
+                           job->value[OTIMES_FORM_ENTRY_MEAN] + place, &found);
+    job->role[QK_PREVIOUS][pair] = found.previous;
+    job->role[QK_K_COPYING][pair] = found.K_copying;
+    job->role[QK_OV_COPYING][pair] = found.OV_copying;
+    job->role[QK_K_RATIO][pair] = found.K_ratio;
+    job->role[QK_MATCH][pair] = found.match;
+    job->role[QK_INDUCTION][pair] = found.product;
+    job->is_induction[pair] = found.is;
 }
 
 /* By falling score, equal ones as they come: a merge sort, whose order does not depend on more. */
@@ -231,8 +212,8 @@ int otimes_qk(const otimes_model *model, const otimes_qk_settings *settings, oti
                   .settings = settings ? settings : &defaults,
                   .sink = sink};
     int (*const steps[])(qk_job *, otimes_err *) = {
-        read_vocabulary, otimes_qk_common,  otimes_qk_heads, otimes_qk_pairs,
-        rank_pairs,      otimes_qk_entries, otimes_qk_write,
+        open_space, otimes_qk_heads,   otimes_qk_pairs,
+        rank_pairs, otimes_qk_entries, otimes_qk_write,
     };
     int rc = begin(&job, err);
     if (rc == OTIMES_OK) {
@@ -245,8 +226,7 @@ int otimes_qk(const otimes_model *model, const otimes_qk_settings *settings, oti
         rc = otimes_sink_finish(sink, err);
     }
     otimes_qk_heads_free(&job);
-    otimes_vocab_forms_free(&job.forms);
-    otimes_unembed_free(&job.unembed);
+    otimes_head_space_close(&job.space);
     otimes_pool_free(&job.pool);
     return rc;
 }

@@ -49,8 +49,8 @@ static int name_pairs(writer *w, otimes_err *err)
     const qk_job *job = w->job;
     int rc = OTIMES_NEW(&w->pair_labels, job->pairs, err);
     for (int64_t i = 0; rc == OTIMES_OK && i < job->pairs; i++) {
-        const qk_head *a = &job->node[job->first[job->order[i]]];
-        const qk_head *b = &job->node[job->second[job->order[i]]];
+        const otimes_head_sides *a = &job->node[job->first[job->order[i]]];
+        const otimes_head_sides *b = &job->node[job->second[job->order[i]]];
         rc = otimes_text_add(&w->names, err, "L%lldH%lld L%lldH%lld\n", (long long)a->layer,
                              (long long)a->head, (long long)b->layer, (long long)b->head);
     }
@@ -95,11 +95,13 @@ static int write_facts(const qk_job *job, otimes_err *err)
                  {"least_K_ratio", OTIMES_QK_LEAST_RATIO},
                  {"least_match", OTIMES_QK_LEAST_MATCH}};
     const otimes_model_info *info = job->info;
+    const otimes_average_token *average = &job->space.average;
     const bool unfolded = info->norm != OTIMES_NORM_NONE && info->fold_ln == OTIMES_STEP_OFF;
-    int rc = otimes_sink_text(job->sink, "previous_token_score",
-                              job->untold ? job->untold : "pattern of the average token", err);
+    int rc =
+        otimes_sink_text(job->sink, "previous_token_score",
+                         average->untold ? average->untold : "pattern of the average token", err);
     if (rc == OTIMES_OK) {
-        rc = otimes_sink_i64(job->sink, "average_positions", job->positions, err);
+        rc = otimes_sink_i64(job->sink, "average_positions", average->positions, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_text(job->sink, "reading_side",
@@ -112,7 +114,7 @@ static int write_facts(const qk_job *job, otimes_err *err)
         rc = otimes_sink_i64(job->sink, "baseline_dimension", (int64_t)job->dimension, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_sink_i64(job->sink, "common_tokens", job->common_tokens, err);
+        rc = otimes_sink_i64(job->sink, "common_tokens", job->space.common_tokens, err);
     }
     for (size_t i = 0; rc == OTIMES_OK && i < sizeof least / sizeof least[0]; i++) {
         rc = otimes_sink_f64(job->sink, least[i].name, least[i].value, err);
@@ -137,7 +139,7 @@ static int write_heads(const writer *w, otimes_err *err)
     for (size_t k = 0; rc == OTIMES_OK && k < sizeof list / sizeof list[0]; k++) {
         for (int64_t i = 0; i < job->pairs; i++) {
             const int64_t *of = list[k].later ? job->second : job->first;
-            const qk_head *node = &job->node[of[job->order[i]]];
+            const otimes_head_sides *node = &job->node[of[job->order[i]]];
             column[i] = list[k].head ? node->head : node->layer;
         }
         const otimes_array array = {.name = list[k].name,
@@ -202,35 +204,38 @@ static int write_roles(const writer *w, otimes_err *err)
 
 static int write_forms(const writer *w, otimes_err *err)
 {
-    static const struct {
-        const char *name, *long_name, *formula;
-    } list[QK_VALUES + 2] = {
-        [QK_NORM] = {"norm", "Frobenius norm in the stream", "|form|"},
-        [QK_SCORE] = {"score", "composition score",
-                      "norm / (|direct| |W_OV| of each side composed)"},
-        [QK_FULL_NORM] = {"full_norm", "Frobenius norm over the vocabulary", "|W_E form W_E^T|"},
-        [QK_FULL_TRACE] = {"full_trace", "trace over the vocabulary", "sum lambda"},
-        [QK_FULL_COPYING] = {"full_copying", "copying score over the vocabulary",
-                             "Re(sum lambda) / sum |lambda|"},
-        [QK_DIAGONAL_MEAN] = {"diagonal_mean", "mean of the diagonal over the vocabulary",
-                              "sum lambda / d_vocab"},
-        [QK_ENTRY_MEAN] = {"entry_mean", "mean of all entries over the vocabulary",
-                           "mean(W_E) form mean(W_E)^T"},
-        [QK_DIAGONAL_EXCESS] = {"diagonal_excess",
-                                "diagonal above the rest in deviations of the entries",
-                                "(diagonal_mean - entry_mean) / sqrt(full_norm^2 / d_vocab^2 - "
-                                "entry_mean^2)"},
-        {"full_eigenvalues_real", "real parts of the non-zero eigenvalues over the vocabulary",
-         "eig(B^T W_E^T W_E A), form = A B^T"},
-        {"full_eigenvalues_imag", "imaginary parts of the non-zero eigenvalues over the vocabulary",
-         "eig(B^T W_E^T W_E A), form = A B^T"},
-    };
     const qk_job *job = w->job;
+    double *const *value = job->value;
+    const struct {
+        const char *name, *long_name, *formula;
+        const double *data;
+        bool by_component;
+    } list[] = {
+        {"norm", "Frobenius norm in the stream", "|form|", value[OTIMES_FORM_NORM], false},
+        {"score", "composition score", "norm / (|direct| |W_OV| of each side composed)", job->score,
+         false},
+        {"full_norm", "Frobenius norm over the vocabulary", "|W_E form W_E^T|",
+         value[OTIMES_FORM_FULL_NORM], false},
+        {"full_trace", "trace over the vocabulary", "sum lambda", value[OTIMES_FORM_FULL_TRACE],
+         false},
+        {"full_copying", "copying score over the vocabulary", "Re(sum lambda) / sum |lambda|",
+         value[OTIMES_FORM_FULL_COPYING], false},
+        {"diagonal_mean", "mean of the diagonal over the vocabulary", "sum lambda / d_vocab",
+         value[OTIMES_FORM_DIAGONAL_MEAN], false},
+        {"entry_mean", "mean of all entries over the vocabulary", "mean(W_E) form mean(W_E)^T",
+         value[OTIMES_FORM_ENTRY_MEAN], false},
+        {"diagonal_excess", "diagonal above the rest in deviations of the entries",
+         "(diagonal_mean - entry_mean) / sqrt(full_norm^2 / d_vocab^2 - entry_mean^2)",
+         value[OTIMES_FORM_DIAGONAL_EXCESS], false},
+        {"full_eigenvalues_real", "real parts of the non-zero eigenvalues over the vocabulary",
+         "eig(B^T W_E^T W_E A), form = A B^T", job->re, true},
+        {"full_eigenvalues_imag", "imaginary parts of the non-zero eigenvalues over the vocabulary",
+         "eig(B^T W_E^T W_E A), form = A B^T", job->im, true},
+    };
     const size_t each = (size_t)(OTIMES_QK_FORMS * job->offset_count) * sizeof(double);
     int rc = OTIMES_OK;
-    for (int v = 0; rc == OTIMES_OK && v < QK_VALUES + 2; v++) {
-        const bool values = v >= QK_VALUES;
-        const double *data = !values ? job->value[v] : v == QK_VALUES ? job->re : job->im;
+    for (size_t v = 0; rc == OTIMES_OK && v < sizeof list / sizeof list[0]; v++) {
+        const bool values = list[v].by_component;
         const otimes_array array = {
             .name = list[v].name,
             .type = OTIMES_F64,
@@ -239,7 +244,8 @@ static int write_forms(const writer *w, otimes_err *err)
             .long_name = list[v].long_name,
             .formula = list[v].formula,
             .orientation = orientation};
-        rc = put_pairs(w, &array, data, values ? each * (size_t)job->info->d_head : each, err);
+        rc = put_pairs(w, &array, list[v].data, values ? each * (size_t)job->info->d_head : each,
+                       err);
     }
     return rc;
 }
