@@ -193,7 +193,7 @@ const command command_compose = {
         "--components singular components, --offsets rotary positions. Without -o and --format it "
         "prints the strongest pairs.",
     .example = "otimes compose model/ -o compose.h5",
-    .shared = OPTS_LAYERS | OPTS_HEADS,
+    .shared = OPTS_LAYERS | OPTS_HEADS | OPTS_RESUME,
     .own = own,
     .size = sizeof(options),
     .run = run,

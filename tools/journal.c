@@ -387,7 +387,7 @@ static int has(otimes_sink *sink, int id, const int64_t *start, const int64_t *c
     const journal_record block = make_block(self, id, start, count);
     const int64_t n = block_entries(of, start, count);
     int64_t there = 0;
-    if (!of->by_text || n < 0) {
+    if (n < 0) {
         return 0;
     }
     self->asked = id;
@@ -453,8 +453,9 @@ int journal_open(otimes_sink *sink, otimes_sink *target, const char *path, const
 int journal_keeps(const otimes_sink *sink, int64_t *texts)
 {
     const state *self = sink->state;
-    *texts = self && self->asked >= 0 ? self->arrays[self->asked].end : 0;
-    return self && !self->finished && (*texts > 0 || self->file.resumed);
+    const array *of = self && self->asked >= 0 ? &self->arrays[self->asked] : NULL;
+    *texts = of && of->by_text ? of->end : 0;
+    return self && !self->finished && ((of && of->end > 0) || self->file.resumed);
 }
 
 void journal_close(otimes_sink *sink)

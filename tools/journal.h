@@ -6,8 +6,8 @@
  * the one that an uninterrupted run writes, whatever state the first run's own file was left in.
  *
  * The blocks are handed to the system one by one and survive the end of the process in any form.
- * They are not forced to disk: what a loss of power leaves is held against checksums, and texts
- * whose blocks are damaged are computed again. While it runs the journal takes as much room as the
+ * They are not forced to disk: what a loss of power leaves is held against checksums, and what
+ * was damaged is computed again. While it runs the journal takes as much room as the
  * blocks; it is removed when the result is complete.
  */
 #ifndef JOURNAL_H
@@ -15,7 +15,7 @@
 
 #include <otimes/sink.h>
 
-/* The first axis of arrays that are written text by text. */
+/* The first axis of arrays that are written text by text: of these alone it is known how far a run came. */
 #define JOURNAL_AXIS "text"
 
 /* Opens the sink, which passes on to `target`; that must be open before the first call and outlive
@@ -29,7 +29,7 @@ OTIMES_MUST_CHECK int journal_open(otimes_sink *sink, otimes_sink *target, const
                                    const char *identity, int resume, otimes_err *err);
 
 /* Whether closing now keeps the journal, because a later run has use for it; *texts is the text it
- * would go on from, 0 where that is not known. */
+ * would go on from, 0 where that is not known or the run is over no texts. */
 int journal_keeps(const otimes_sink *sink, int64_t *texts);
 
 /* Releases everything but the target. A zeroed sink is fine. */

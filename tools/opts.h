@@ -58,7 +58,8 @@ enum {
     OPTS_RUN = 128,    /* what a model is run with: see run_options.h; with OPTS_TEXT */
     OPTS_WEIGHTS = 32, /* processing, configuration, threads: every command that opens weights */
     OPTS_ALWAYS = 64,  /* output, progress, help: every command takes these */
-    OPTS_RESUME = 256  /* of commands that write text by text: an interrupted run can go on */
+    OPTS_RESUME = 256 /* of commands that write block by block and ask what is there: an interrupted
+                          run can go on */
 };
 
 enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL, FORMAT_SAFETENSORS };

@@ -100,7 +100,11 @@ void opts_help(const command *cmd, FILE *to)
     opts_shared(cmd->shared & ~texts, shared);
     put_options(to, "Selection", shared);
     opts_shared(cmd->shared & texts, shared);
-    put_options(to, cmd->shared & OPTS_RUN ? "Texts and runs" : "Text", shared);
+    put_options(to,
+                cmd->shared & OPTS_RUN    ? "Texts and runs"
+                : cmd->shared & OPTS_TEXT ? "Text"
+                                          : "Interrupted runs",
+                shared);
     opts_shared(cmd->no_weights ? 0 : OPTS_WEIGHTS, shared);
     put_options(to, "Weights", shared);
     opts_shared(OPTS_ALWAYS, shared);

@@ -123,8 +123,8 @@ static const struct {
       .words = formats}},
     {OPTS_RESUME,
      {.name = "resume",
-      .help = "go on with the interrupted run of the same command, text by text; --no-resume keeps "
-              "no FILE.journal to go on with (default: a run keeps one and begins anew)",
+      .help = "go on with the interrupted run of the same command where it stopped; --no-resume "
+              "keeps no FILE.journal to go on with (default: a run keeps one and begins anew)",
       .kind = OPT_SWITCH,
       .offset = FIELD(resume)}},
     {OPTS_WEIGHTS,

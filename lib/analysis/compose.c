@@ -45,6 +45,27 @@ static int check_set(const compose_job *job, int64_t at, otimes_err *err)
     return rc;
 }
 
+static int check_sets(const compose_job *job, otimes_err *err)
+{
+    const otimes_compose_set *sets = job->settings->sets;
+    int rc = OTIMES_OK;
+    for (int64_t i = 0; rc == OTIMES_OK && i < job->settings->set_count; i++) {
+        rc = check_set(job, i, err);
+        for (int64_t j = 0; rc == OTIMES_OK && j < i; j++) {
+            if (sets[i].layer == sets[j].layer && sets[i].count == sets[j].count &&
+                !memcmp(sets[i].heads, sets[j].heads,
+                        (size_t)sets[i].count * sizeof *sets[i].heads)) {
+                char name[COMPOSE_NAME];
+                otimes_compose_set_name(&sets[i], name);
+                rc = otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                                 "set %lld: expected each set once, got %.200s again", (long long)i,
+                                 name);
+            }
+        }
+    }
+    return rc;
+}
+
 static int check_settings(const compose_job *job, otimes_err *err)
 {
     const otimes_compose_settings *s = job->settings;
@@ -68,30 +89,31 @@ static int check_settings(const compose_job *job, otimes_err *err)
                  ? otimes_fail(err, OTIMES_ERR_ARGUMENT, "offsets: expected a list of them")
                  : otimes_rope_check(job->model, err);
     }
-    if (rc == OTIMES_OK && (s->components < 0 || s->components > info->d_head || s->memory < 0)) {
-        rc = otimes_fail(err, OTIMES_ERR_ARGUMENT,
-                         "components, memory: expected 0 to %lld and at least 0, got %lld, %lld",
-                         (long long)info->d_head, (long long)s->components, (long long)s->memory);
+    if (rc == OTIMES_OK && (s->components < 0 || s->components > info->d_head)) {
+        rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "components: expected 0 to %lld, got %lld",
+                         (long long)info->d_head, (long long)s->components);
     }
-    for (int64_t i = 0; rc == OTIMES_OK && i < s->set_count; i++) {
-        rc = check_set(job, i, err);
+    if (rc == OTIMES_OK && s->memory < 0) {
+        rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "memory: expected at least 0 bytes, got %lld",
+                         (long long)s->memory);
     }
-    return rc;
+    return rc == OTIMES_OK ? check_sets(job, err) : rc;
 }
 
-/* Layers of a panel: all, or as many as let two panels fit. */
+/* Layers of a panel: all, or as many as let two panels fit beside the parts. */
 static int plan_panels(compose_job *job, otimes_err *err)
 {
     const int64_t memory = job->settings->memory > 0 ? job->settings->memory : default_memory;
-    const int64_t layer = otimes_compose_layer_bytes(job);
-    int64_t fit = memory / layer;
+    const int64_t layer = otimes_compose_layer_bytes(job), parts = otimes_compose_parts_bytes(job);
+    int64_t fit = memory > parts ? (memory - parts) / layer : 0;
     if (fit < job->layer_count) {
         fit /= 2;
     }
     if (fit < 1) {
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "memory: expected at least %lld bytes, for two layers of %s, got %lld",
-                           (long long)(2 * layer), job->info->path, (long long)memory);
+                           "memory: expected at least %lld bytes, for two layers of %s%s, got %lld",
+                           (long long)(parts + 2 * layer), job->info->path,
+                           parts > 0 ? " and the ends of its stream" : "", (long long)memory);
     }
     job->panel_layers = fit < job->layer_count ? fit : job->layer_count;
     job->panels = (job->layer_count + job->panel_layers - 1) / job->panel_layers;
@@ -170,16 +192,13 @@ static int link_panels(compose_job *job, const compose_panel *from, const compos
 static int one_pair(compose_job *job, int64_t p, const compose_panel *to, otimes_err *err)
 {
     const int64_t first = p * job->panel_layers;
-    compose_panel loaded = {0};
+    compose_panel loaded = {.first = first, .count = job->panel_layers};
     const compose_panel *from = to;
     int rc = OTIMES_OK;
     if (first != to->first) {
-        loaded.first = first;
-        loaded.count = job->panel_layers;
         if (otimes_compose_has(job, &loaded, to)) {
             return OTIMES_OK;
         }
-        loaded = (compose_panel){0};
         rc = otimes_compose_panel_load(job, first, job->panel_layers, &loaded, err);
         from = &loaded;
     }
@@ -190,23 +209,23 @@ static int one_pair(compose_job *job, int64_t p, const compose_panel *to, otimes
     return rc;
 }
 
+/* What is not of a pair comes first, and the panel with itself last: where its score is there, all of
+ * the panel is. */
 static int one_panel(compose_job *job, int64_t q, otimes_err *err)
 {
     const int64_t first = q * job->panel_layers, left = job->layer_count - first;
     compose_panel to = {.first = first,
                         .count = left < job->panel_layers ? left : job->panel_layers};
-    if (job->froms == 0 && otimes_compose_has(job, &to, &to)) {
-        return OTIMES_OK; /* the last of this panel's blocks */
+    if (otimes_compose_has(job, &to, &to)) {
+        return OTIMES_OK;
     }
-    const int64_t count = to.count;
-    to = (compose_panel){0};
-    int rc = otimes_compose_panel_load(job, first, count, &to, err);
-    for (int64_t p = 0; rc == OTIMES_OK && p <= q; p++) {
-        rc = one_pair(job, p, &to, err);
-        job->share_before += job->share_each;
-    }
+    int rc = otimes_compose_panel_load(job, first, to.count, &to, err);
     if (rc == OTIMES_OK) {
         rc = otimes_compose_put_panel(job, &to, err);
+    }
+    for (int64_t p = 0; rc == OTIMES_OK && p <= q; p++) {
+        job->share_before = job->share_each * (double)(q * (q + 1) / 2 + p);
+        rc = one_pair(job, p, &to, err);
     }
     otimes_compose_panel_free(&to);
     return rc;
@@ -234,9 +253,6 @@ int otimes_compose(const otimes_model *model, const otimes_compose_settings *set
     job.share_each = 2.0 / (double)(job.panels * (job.panels + 1));
     for (int64_t q = 0; rc == OTIMES_OK && q < job.panels; q++) {
         rc = one_panel(&job, q, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = otimes_compose_put_between(&job, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_progress(sink, 1, 1, err);

@@ -16,6 +16,7 @@
 #include "run/vocab.h"
 
 enum { COMPOSE_Q, COMPOSE_K, COMPOSE_V, COMPOSE_CIRCUITS };
+enum { COMPOSE_NAME = 1024 }; /* bytes of a part's name */
 
 /* Chosen layers first .. first+count-1 of the job. A zeroed one is empty. Ends point into numbers. */
 typedef struct compose_panel {
@@ -31,7 +32,7 @@ typedef struct compose_panel {
 
 /* A part of the stream that is no head: writer, reader or both; root NULL where it is not. */
 typedef struct compose_part {
-    char name[64];
+    char name[COMPOSE_NAME];
     otimes_link_end writer, reader;
 } compose_part;
 
@@ -48,7 +49,6 @@ typedef struct compose_job {
     int64_t froms, tos; /* parts that write, parts that read */
     compose_part *from, *to;
     double share_before, share_each; /* of progress */
-    double *between;                 /* [froms, tos] square of score */
     struct compose_output *output;
     otimes_pool pool;
 } compose_job;
@@ -59,8 +59,13 @@ int otimes_compose_panel_load(compose_job *job, int64_t first, int64_t count, co
                               otimes_err *err);
 void otimes_compose_panel_free(compose_panel *panel);
 
-/* compose_parts.c: what settings name beside heads. */
+/* compose_parts.c: what settings name beside heads, and the bytes that the ends of the stream take at
+ * most. */
+int64_t otimes_compose_parts_bytes(const compose_job *job);
 int otimes_compose_parts(compose_job *job, otimes_err *err);
+
+/* "L0H3+H7" */
+void otimes_compose_set_name(const otimes_compose_set *set, char name[COMPOSE_NAME]);
 
 /* compose_write.c: arrays are declared, then written pair of panels by pair of panels. */
 int otimes_compose_begin(compose_job *job, otimes_err *err);
@@ -68,6 +73,5 @@ bool otimes_compose_has(compose_job *job, const compose_panel *from, const compo
 int otimes_compose_put(compose_job *job, const compose_panel *from, const compose_panel *to,
                        const double *square, int64_t readers, otimes_err *err);
 int otimes_compose_put_panel(compose_job *job, const compose_panel *panel, otimes_err *err);
-int otimes_compose_put_between(compose_job *job, otimes_err *err);
 
 #endif

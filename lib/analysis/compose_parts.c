@@ -199,18 +199,23 @@ static int set_end(compose_job *job, int64_t rank, int64_t width, float *basis,
     return rc;
 }
 
+void otimes_compose_set_name(const otimes_compose_set *set, char name[COMPOSE_NAME])
+{
+    int length = snprintf(name, COMPOSE_NAME, "L%lld", (long long)set->layer);
+    for (int64_t i = 0; i < set->count && length < COMPOSE_NAME; i++) {
+        length += snprintf(name + length, (size_t)(COMPOSE_NAME - length), "%sH%lld", i ? "+" : "",
+                           (long long)set->heads[i]);
+    }
+}
+
 static int add_set(compose_job *job, const otimes_compose_set *set, otimes_err *err)
 {
     const int64_t d = job->info->d_model, width = set->count * job->info->d_head;
     const int64_t rank = width < d ? width : d;
-    char name[sizeof((compose_part *)0)->name];
+    char name[COMPOSE_NAME];
     otimes_layer layer;
     double *x;
-    int length = snprintf(name, sizeof name, "L%lld", (long long)set->layer);
-    for (int64_t i = 0; i < set->count && length < (int)sizeof name; i++) {
-        length += snprintf(name + length, sizeof name - (size_t)length, "%sH%lld", i ? "+" : "",
-                           (long long)set->heads[i]);
-    }
+    otimes_compose_set_name(set, name);
     int rc = OTIMES_NEW(&x, d * width + 2 * rank * width, err);
     if (rc != OTIMES_OK) {
         return rc;
@@ -241,6 +246,14 @@ static int add_set(compose_job *job, const otimes_compose_set *set, otimes_err *
     return rc;
 }
 
+int64_t otimes_compose_parts_bytes(const compose_job *job)
+{
+    const int64_t d = job->info->d_model, forms = sizeof(float) * 2 * d * d; /* root and core */
+    const bool mlp = job->info->mlp != OTIMES_MLP_NONE;
+    const int64_t each = mlp ? 2 + (job->info->mlp == OTIMES_MLP_GATED) : 0;
+    return job->settings->ends ? (3 + each * job->layer_count) * forms : 0;
+}
+
 int otimes_compose_parts(compose_job *job, otimes_err *err)
 {
     const otimes_compose_settings *s = job->settings;
@@ -254,7 +267,5 @@ int otimes_compose_parts(compose_job *job, otimes_err *err)
     for (int64_t i = 0; rc == OTIMES_OK && i < s->set_count; i++) {
         rc = add_set(job, &s->sets[i], err);
     }
-    job->between =
-        otimes_pool_new(&job->pool, job->froms * job->tos, sizeof *job->between, &rc, err);
     return rc;
 }

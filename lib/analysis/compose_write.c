@@ -425,11 +425,33 @@ static int put_to(const blocks *b, otimes_err *err)
             rc = put(job, TO_Z, start, count, b->z, err);
         }
     }
-    for (int64_t i = 0; i < job->froms; i++) {
-        for (int64_t j = 0; j < job->tos; j++) {
-            job->between[i * job->tos + j] = b->square[(own + i) * b->readers + first + j];
-        }
+    return rc;
+}
+
+/* Parts to parts, which every panel that meets itself has. */
+static int put_between(const blocks *b, otimes_err *err)
+{
+    const compose_job *job = b->job;
+    const int64_t own = b->from->count * job->head_count, first = b->readers - job->tos;
+    const int64_t start[] = {0, 0}, count[] = {job->froms, job->tos};
+    otimes_pool pool = {0};
+    int rc = OTIMES_OK;
+    float *score = otimes_pool_new(&pool, job->froms * job->tos, sizeof *score, &rc, err);
+    float *z = otimes_pool_new(&pool, job->froms * job->tos, sizeof *z, &rc, err);
+    for (int64_t k = 0; rc == OTIMES_OK && k < job->froms * job->tos; k++) {
+        const int64_t i = k / job->tos, j = k % job->tos;
+        const double square = b->square[(own + i) * b->readers + first + j];
+        score[k] = score_of(square);
+        z[k] =
+            (float)otimes_link_z(job->dimension, &job->from[i].writer, &job->to[j].reader, square);
     }
+    if (rc == OTIMES_OK) {
+        rc = put(b->job, BETWEEN_SCORE, start, count, score, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = put(b->job, BETWEEN_Z, start, count, z, err);
+    }
+    otimes_pool_free(&pool);
     return rc;
 }
 
@@ -449,6 +471,9 @@ int otimes_compose_put(compose_job *job, const compose_panel *from, const compos
     }
     if (rc == OTIMES_OK && from == to) {
         rc = put_to(&b, err);
+    }
+    if (rc == OTIMES_OK && from == to && from->first == 0 && job->froms * job->tos > 0) {
+        rc = put_between(&b, err);
     }
     if (rc == OTIMES_OK && job->output->id[COMPONENT_Q] >= 0) {
         rc = put_components(&b, err);
@@ -474,33 +499,5 @@ int otimes_compose_put_panel(compose_job *job, const compose_panel *panel, otime
     for (int i = 0; rc == OTIMES_OK && i < 2 && job->settings->components > 0; i++) {
         rc = put(job, i ? SHARE_QK : SHARE_OV, start, count, panel->share[i], err);
     }
-    return rc;
-}
-
-int otimes_compose_put_between(compose_job *job, otimes_err *err)
-{
-    const int64_t cells = job->froms * job->tos;
-    const int64_t start[] = {0, 0}, count[] = {job->froms, job->tos};
-    float *score, *z = NULL;
-    if (cells == 0) {
-        return OTIMES_OK;
-    }
-    int rc = OTIMES_NEW(&score, cells, err);
-    if (rc == OTIMES_OK) {
-        rc = OTIMES_NEW(&z, cells, err);
-    }
-    for (int64_t i = 0; rc == OTIMES_OK && i < cells; i++) {
-        score[i] = score_of(job->between[i]);
-        z[i] = (float)otimes_link_z(job->dimension, &job->from[i / job->tos].writer,
-                                    &job->to[i % job->tos].reader, job->between[i]);
-    }
-    if (rc == OTIMES_OK) {
-        rc = put(job, BETWEEN_SCORE, start, count, score, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = put(job, BETWEEN_Z, start, count, z, err);
-    }
-    otimes_free(score);
-    otimes_free(z);
     return rc;
 }

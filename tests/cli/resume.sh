@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 #
 # An interrupted run over texts: --resume goes on with it, and its result is that of a run that was
-# not interrupted, byte for byte.
+# not interrupted, byte for byte. compose.sh does the same for what is not over texts.
 . "$(dirname "$0")/lib.sh"
 
 need_model
 command -v timeout >/dev/null || exit 77
 resumable=
 for command in $(commands); do
-    if "$otimes" "$command" --help | grep -q -e '--\[no-\]resume'; then
+    "$otimes" "$command" --help >"$work/help"
+    if grep -q -e '--\[no-\]resume' "$work/help" && grep -q -e '--text-file' "$work/help"; then
         resumable="$resumable $command"
     fi
 done

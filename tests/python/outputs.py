@@ -20,6 +20,7 @@ ALL_MODELS = sorted(p.parent.name for p in GOLDEN.glob("*/expected.safetensors")
 LISTED = (SOURCE / "tests" / "support.c").read_text().partition("golden_names[] = {")[2]
 MODELS = re.findall(r'"([^"]+)"', LISTED.partition("NULL")[0])  # those the C tests open
 OFFSETS = (0, 1, 2, 8)
+SETS = {"L0H0+H1": (0, (0, 1)), "L1H1": (1, (1,))}  # heads taken together
 CLOSE = 1e-5  # relative to the largest entry: weights are float32, sums float64
 TYPES = {
     "float64": "f8",
@@ -48,6 +49,16 @@ def heads_options(model: Model) -> list[str]:
     """Everything heads can do with this model."""
     matrices = "factors,products" + (",positions" if model.cfg.positions == "learned" else "")
     options = ["--top", "3", "--components", "2", "--biases", "--matrices", matrices]
+    if rotary(model):
+        options += ["--offsets", ",".join(map(str, OFFSETS))]
+    return options
+
+
+def compose_options(model: Model) -> list[str]:
+    """All pairs of parts that compose."""
+    options = ["--ends", "--components", "2"]
+    for layer, heads in SETS.values():
+        options += ["--set", ",".join(f"{layer}.{head}" for head in heads)]
     if rotary(model):
         options += ["--offsets", ",".join(map(str, OFFSETS))]
     return options

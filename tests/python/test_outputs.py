@@ -16,7 +16,7 @@ import pytest
 import reference as ref
 from checkpoint import Model, load
 from conftest import GOLDEN, SOURCE, Run
-from outputs import MODELS, assert_array, assert_schema, heads_options, rotary
+from outputs import MODELS, assert_array, assert_schema, compose_options, heads_options, rotary
 from schema import read_schema
 
 DECOMPOSE_ALL = ("--full", "--sources", "--lens", "--top", "3")
@@ -31,6 +31,7 @@ def schema_cases() -> list[Any]:
         cases.append(pytest.param("bigram", name, id=f"bigram-{name}"))
         cases.append(pytest.param("heads", name, id=f"heads-{name}"))
         if load(GOLDEN / name).cfg.n_layers > 1:
+            cases.append(pytest.param("compose", name, id=f"compose-{name}"))
             cases.append(pytest.param("qk", name, id=f"qk-{name}"))
             cases.append(pytest.param("virtual", name, id=f"virtual-{name}"))
         cases.append(pytest.param("decompose", name, id=f"decompose-{name}"))
@@ -46,6 +47,8 @@ def schema_cases() -> list[Any]:
 def options_for(command: str, model: Model) -> list[str]:
     if command == "heads":
         return heads_options(model)
+    if command == "compose":
+        return compose_options(model)
     if command == "virtual":
         return ["--length", str(min(3, model.cfg.n_layers))]
     if command == "decompose":
@@ -115,7 +118,7 @@ def test_tokens_of_ids(run: Run) -> None:
     assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
 
 
-@pytest.mark.parametrize("command", ["info", "bigram", "heads", "convert", "qk", "virtual"])
+@pytest.mark.parametrize("command", ["info", "bigram", "heads", "compose", "convert", "qk", "virtual"])
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
     path = GOLDEN / "qwen2"
