@@ -7,6 +7,7 @@
 
 #include <otimes/bigram.h>
 #include <otimes/compose.h>
+#include <otimes/diff.h>
 #include <otimes/heads.h>
 #include <otimes/info.h>
 #include <otimes/parse.h>
@@ -576,6 +577,62 @@ static void qk(void **state)
     }
 }
 
+/* ---- comparing ---- */
+
+/* Arrays of real and whole numbers and of texts, of chosen labels in a chosen order. */
+static otimes_memory_sink *make_result(const char *const *labels, const double *value)
+{
+    static const char *const texts[] = {"a", "b", "c"};
+    const otimes_axis axis = {.name = "l", .length = 3, .text = labels};
+    const int64_t start = 0, count = 3, index[] = {2, 1, 0};
+    const struct {
+        otimes_array array;
+        const void *data;
+    } list[] = {
+        {{.name = "x", .type = OTIMES_F64, .ndim = 1, .axis = {&axis}}, value},
+        {{.name = "id", .type = OTIMES_I64, .ndim = 1, .axis = {&axis}, .labels_of = "l"}, index},
+        {{.name = "t", .type = OTIMES_TEXT, .ndim = 1, .axis = {&axis}}, texts}};
+    const otimes_attr schema = {.name = "schema", .kind = OTIMES_ATTR_TEXT, .text = "s"};
+    const otimes_attr date = {.name = "date", .kind = OTIMES_ATTR_TEXT, .text = labels[0]};
+    otimes_memory_sink *memory;
+    assert_int_equal(otimes_memory_sink_new(&memory, NULL), 0);
+    otimes_sink *sink = otimes_memory_sink_sink(memory);
+    assert_int_equal(sink->ops->attribute(sink, &schema, NULL), 0);
+    assert_int_equal(sink->ops->attribute(sink, &date, NULL), 0);
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        int id;
+        assert_int_equal(sink->ops->declare(sink, &list[i].array, &id, NULL), 0);
+        assert_int_equal(sink->ops->write(sink, id, &start, &count, list[i].data, NULL), 0);
+    }
+    return memory;
+}
+
+static int run_diff(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    const otimes_reader *reader = a->settings;
+    const otimes_diff_settings s = {.block = 2};
+    int equal = -1;
+    const int rc = otimes_diff(&reader[0], &reader[1], &s, sink, &equal, err);
+    assert_int_equal(equal, rc == OTIMES_OK ? 0 : -1);
+    return rc;
+}
+
+static void results(void **state)
+{
+    static const char *const a[] = {"one", "two", "three"}, *const b[] = {"three", "one", "four"};
+    static const double x[] = {1, 2, 3}, y[] = {4, 5, 6};
+    (void)state;
+    otimes_memory_sink *memory[2] = {make_result(a, x), make_result(b, y)};
+    otimes_reader reader[2];
+    for (int i = 0; i < 2; i++) {
+        otimes_memory_sink_reader(memory[i], "r", &reader[i]);
+    }
+    until_it_succeeds("otimes_diff", oom_analyse, &(oom_analysis){NULL, reader, run_diff}, 100);
+    for (int i = 0; i < 2; i++) {
+        otimes_memory_sink_free(&memory[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -598,6 +655,7 @@ int main(void)
         cmocka_unit_test_teardown(neurons, oom_end),
         cmocka_unit_test_teardown(trigrams, oom_end),
         cmocka_unit_test_teardown(qk, oom_end),
+        cmocka_unit_test_teardown(results, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "guard.h"
 #include "identity.h"
 #include "output.h"
 #include "sink_null.h"
@@ -66,7 +67,7 @@ static char *quote_line(int argc, char **argv, int (*leave_out)(const char *word
     return line;
 }
 
-static void fill_settings(const common_options *options, otimes_model_settings *settings)
+void command_model_settings(const common_options *options, otimes_model_settings *settings)
 {
     const int other = !options->raw;
     otimes_model_settings_default(settings);
@@ -109,9 +110,14 @@ static int run_to_output(const command *cmd, const common_options *options,
                          const otimes_model *model, const lines *line, otimes_err *err)
 {
     output out = {.format = FORMAT_DEFAULT};
+    int answer = 0;
     int rc = output_open(&out, cmd, options, model, line->full, line->plain, err);
     if (!rc) {
         rc = cmd->run(model, options, &out.sink, err);
+    }
+    if (rc == COMMAND_DIFFERS) { /* a complete result */
+        answer = rc;
+        rc = 0;
     }
     if (!rc) {
         rc = output_finish(&out, err);
@@ -125,7 +131,7 @@ static int run_to_output(const command *cmd, const common_options *options,
                 (long long)sink_null_bytes(&out.target));
     }
     output_close(&out);
-    return rc;
+    return rc ? rc : answer;
 }
 
 /* Everything between parsed options and an exit; a code of the library. */
@@ -140,7 +146,7 @@ static int run_parsed(const command *cmd, const common_options *options, const l
         return rc;
     }
     if (!cmd->no_weights) {
-        fill_settings(options, &settings);
+        command_model_settings(options, &settings);
         /* The library's own loops use the threads; products inside them are one thread's, so that
          * every bit is the same at any number of threads. */
         otimes_set_blas_threads(1);
@@ -162,7 +168,7 @@ static int report(const command *cmd, int code, const otimes_err *err)
     if (code == OTIMES_ERR_CANCELLED && stop_signal()) {
         return 128 + stop_signal();
     }
-    return code == OTIMES_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+    return code == OTIMES_ERR_ARGUMENT ? EXIT_USAGE : cmd->failed ? cmd->failed : EXIT_FAILED;
 }
 
 int command_run(const command *cmd, int argc, char **argv)
@@ -175,6 +181,7 @@ int command_run(const command *cmd, int argc, char **argv)
     if (!rc) {
         rc = opts_parse(cmd, argc, argv, options, &err);
     }
+    guard_command(cmd->name, cmd->failed ? cmd->failed : EXIT_FAILED);
     if (!rc) {
         rc = run_parsed(cmd, options, &line, &err);
     }
@@ -184,5 +191,5 @@ int command_run(const command *cmd, int argc, char **argv)
     if (rc == OPTS_HELP) {
         opts_help(cmd, stdout);
     }
-    return rc < 0 ? report(cmd, rc, &err) : EXIT_OK;
+    return rc < 0 ? report(cmd, rc, &err) : rc == COMMAND_DIFFERS ? EXIT_DIFFERS : EXIT_OK;
 }

@@ -12,18 +12,28 @@
 #include "commands.h"
 #include "opts.h"
 
+/* What a command takes beside options. Zeroed: one MODEL. */
+typedef struct operands {
+    int min, max;      /* how many, at most OPTS_OPERANDS_MAX */
+    const char *usage; /* as the usage line has them, e.g. "A B" or "MODEL [MODEL ...]" */
+    const char *about; /* what they are, lines for help; NULL: as of one MODEL */
+} operands;
+
 typedef struct command {
     const char *name;
-    const char *group;               /* heading under which the program's help lists it */
-    const char *summary;             /* one line there */
-    const char *about;               /* one paragraph in its own help */
-    const char *example;             /* one command line */
+    const char *group;   /* heading under which the program's help lists it */
+    const char *summary; /* one line there */
+    const char *about;   /* one paragraph in its own help */
+    const char *example; /* one command line */
+    operands operands;
     unsigned shared;                 /* OPTS_* it takes beside OPTS_ALWAYS */
     int weights;                     /* it writes weights: to safetensors unless asked otherwise */
     const opt *own;                  /* options of its own */
     size_t size;                     /* of its options, whose first member is common_options */
     void (*defaults)(void *options); /* of its own options; all zero before. NULL: zero it is */
     int no_weights;                  /* MODEL is not opened: run and card get NULL for it */
+    int failed;                      /* exit status of a failure; 0: EXIT_FAILED */
+    const char *exits;               /* what its exit statuses mean; NULL: as of all commands */
     /* The analysis: everything it finds goes to sink. */
     int (*run)(const otimes_model *model, const void *options, otimes_sink *sink, otimes_err *err);
     /* Instead of run, a text for people, when neither file nor format is asked for; NULL: none. */
@@ -36,8 +46,16 @@ OTIMES_COMMANDS(OTIMES_DECLARE_COMMAND)
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
+/* What run or card returns when all is done and the answer is no: exit status 1. Beside OPTS_HELP
+ * and RUN_PLANNED. */
+#define COMMAND_DIFFERS 3
+enum { EXIT_DIFFERS = 1 };
+
 /* Parses options, opens the model and the output, runs; an exit status. argv[0] is the command. */
 int command_run(const command *cmd, int argc, char **argv);
+
+/* How the options of OPTS_WEIGHTS open a model: a command that takes several opens the others so. */
+void command_model_settings(const common_options *options, otimes_model_settings *settings);
 
 /* The candidate nearest to word, or NULL when none is near; NULL ends the candidates. */
 const char *nearest_word(const char *word, const char *const *candidates);

@@ -65,7 +65,9 @@ int identity_of(char **text, const common_options *options, const char *command_
         return fail_memory(err, "--resume");
     }
     fprintf(to, "version %s\ncommand %s\n", otimes_version(), command_line);
-    put_model(to, options->model);
+    for (int i = 0; i < options->operand_count; i++) {
+        put_model(to, options->operand[i]);
+    }
     if (options->config) {
         put_file(to, "config", options->config, options->config);
     }

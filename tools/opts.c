@@ -251,13 +251,40 @@ static int parse_letters(const known *all, int argc, char **argv, int *at, char 
     return rc;
 }
 
-static int take_operand(common_options *common, const char *word, otimes_err *err)
+static int take_operand(const command *cmd, common_options *common, const char *word,
+                        otimes_err *err)
 {
-    if (common->model) {
+    const int most = cmd->operands.max ? cmd->operands.max : 1;
+    if (common->operand_count == most && !cmd->operands.max) {
         return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected one MODEL, got a second operand", word);
     }
-    common->model = word;
+    if (common->operand_count == most) {
+        return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected at most %d operands (%s), got one more",
+                    word, most, cmd->operands.usage);
+    }
+    common->operand[common->operand_count++] = word;
+    common->model = common->operand[0];
     return 0;
+}
+
+static int check_operands(const command *cmd, const common_options *common, otimes_err *err)
+{
+    const operands *o = &cmd->operands;
+    char range[32], got[16] = "none";
+    if (!o->max && !common->operand_count) {
+        return fail(err, OTIMES_ERR_ARGUMENT, "MODEL: expected a directory or file, got none");
+    }
+    if (common->operand_count >= o->min) {
+        return 0;
+    }
+    snprintf(range, sizeof range, "%d", o->min);
+    if (o->max > o->min) {
+        snprintf(range, sizeof range, "%d to %d", o->min, o->max);
+    }
+    if (common->operand_count) {
+        snprintf(got, sizeof got, "%d", common->operand_count);
+    }
+    return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected %s operands, got %s", o->usage, range, got);
 }
 
 int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_err *err)
@@ -276,7 +303,7 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
     for (int i = 1; i < argc && !rc; i++) {
         const char *word = argv[i];
         if (only_operands || word[0] != '-' || !word[1]) {
-            rc = take_operand(common, word, err);
+            rc = take_operand(cmd, common, word, err);
         } else if (!strcmp(word, "--")) {
             only_operands = 1;
         } else if (word[1] == '-') {
@@ -285,8 +312,5 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
             rc = parse_letters(&all, argc, argv, &i, options, err);
         }
     }
-    if (!rc && !common->model) {
-        rc = fail(err, OTIMES_ERR_ARGUMENT, "MODEL: expected a directory or file, got none");
-    }
-    return rc;
+    return rc ? rc : check_operands(cmd, common, err);
 }

@@ -64,9 +64,13 @@ enum {
 
 enum opts_format { FORMAT_DEFAULT, FORMAT_HDF5, FORMAT_TSV, FORMAT_NULL, FORMAT_SAFETENSORS };
 
+#define OPTS_OPERANDS_MAX 64
+
 /* First member of every command's options. */
 typedef struct common_options {
-    const char *model;                   /* the operand */
+    const char *model; /* the first operand */
+    const char *operand[OPTS_OPERANDS_MAX];
+    int operand_count;
     const char *output;                  /* NULL: not given */
     int format;                          /* enum opts_format */
     const char *layers, *heads, *tokens; /* as written; NULL: all */

@@ -86,10 +86,12 @@ static void put_options(FILE *to, const char *heading, const opt *table)
 void opts_help(const command *cmd, FILE *to)
 {
     opt shared[OPTS_SHARED_MAX];
-    fprintf(to, "usage: otimes %s [options] MODEL\n\n", cmd->name);
+    fprintf(to, "usage: otimes %s [options] %s\n\n", cmd->name,
+            cmd->operands.usage ? cmd->operands.usage : "MODEL");
     put_wrapped(to, cmd->about, 0, 0);
     fputs(
-        cmd->no_weights
+        cmd->operands.about ? cmd->operands.about
+        : cmd->no_weights
             ? "\nMODEL is a directory with tokenizer.json, tokenizer.model, or vocab.json and\n"
               "merges.txt, or one such file; its weights are not opened. LIST is like 0,3-5,9.\n"
             : "\nMODEL is a directory with config.json and model.safetensors (or shards and their\n"
@@ -110,5 +112,7 @@ void opts_help(const command *cmd, FILE *to)
     opts_shared(OPTS_ALWAYS, shared);
     put_options(to, "Options of every command", shared);
     fprintf(to, "\nExample:\n  %s\n", cmd->example);
-    fputs("\nExit status: 0 success, 1 failure, 2 wrong usage, 128 + signal when stopped.\n", to);
+    fprintf(to, "\nExit status: %s.\n",
+            cmd->exits ? cmd->exits
+                       : "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped");
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "guard.h"
 
 static char *join(const char *a, const char *b)
 {
@@ -78,6 +79,7 @@ int outfile_begin(outfile *file, const char *path, int allow_device, otimes_err 
         return rc;
     }
     close(fd);
+    guard_output(file->tmp);
     return 0;
 }
 
@@ -110,6 +112,7 @@ int outfile_commit(outfile *file, otimes_err *err)
     if (rename(file->tmp, file->path)) {
         return fail_errno(err, file->path, "cannot take this name");
     }
+    guard_output(NULL);
     free(file->tmp);
     file->tmp = NULL;
     return 0;
@@ -118,6 +121,7 @@ int outfile_commit(outfile *file, otimes_err *err)
 void outfile_end(outfile *file)
 {
     if (file->tmp) {
+        guard_output(NULL);
         unlink(file->tmp);
     }
     free(file->tmp);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <otimes/sink.h>
+#include <otimes/reader.h>
 
 #include <string.h>
 
@@ -170,29 +170,16 @@ static int memory_declare(otimes_sink *sink, const otimes_array *array, int *id,
     return OTIMES_OK;
 }
 
-static int write_run(otimes_memory_sink *memory, kept_array *kept, int64_t at, const void *data,
-                     int64_t count, otimes_err *err)
-{
-    const size_t size = otimes_type_size(kept->array.type);
-    if (kept->array.type != OTIMES_TEXT) {
-        memcpy(kept->data + (size_t)at * size, data, (size_t)count * size);
-        return OTIMES_OK;
-    }
-    int rc = OTIMES_OK;
-    for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
-        rc = keep_text(memory, ((const char *const *)data)[i], (const char **)kept->data + at + i,
-                       err);
-    }
-    return rc;
-}
+/* What is done with one run of consecutive entries of an array. */
+typedef int visit_run(void *context, const kept_array *kept, int64_t at, int64_t done,
+                      int64_t count, otimes_err *err);
 
-static int memory_write(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
-                        const void *data, otimes_err *err)
+/* Every run along the last axis of the block, in row-major order: `at` in the array, `done` in the
+ * block. */
+static int each_run(const kept_array *kept, const int64_t *start, const int64_t *count,
+                    visit_run *visit, void *context, otimes_err *err)
 {
-    otimes_memory_sink *memory = sink->state;
-    kept_array *kept = memory->arrays[id];
     const int ndim = kept->array.ndim;
-    const size_t size = otimes_type_size(kept->array.type);
     const int64_t run = ndim > 0 ? count[ndim - 1] : 1;
     int64_t runs = 1;
     for (int i = 0; i < ndim; i++) {
@@ -211,10 +198,41 @@ static int memory_write(otimes_sink *sink, int id, const int64_t *start, const i
             rest /= count[i];
             stride *= kept->axis[i].length;
         }
-        rc = write_run(memory, kept, at, (const unsigned char *)data + (size_t)(r * run) * size,
-                       run, err);
+        rc = visit(context, kept, at, r * run, run, err);
     }
     return rc;
+}
+
+typedef struct writing {
+    otimes_memory_sink *memory;
+    kept_array *kept;
+    const unsigned char *data;
+} writing;
+
+static int write_run(void *context, const kept_array *about, int64_t at, int64_t done,
+                     int64_t count, otimes_err *err)
+{
+    const writing *w = context;
+    const size_t size = otimes_type_size(about->array.type);
+    const unsigned char *data = w->data + (size_t)done * size;
+    if (about->array.type != OTIMES_TEXT) {
+        memcpy(w->kept->data + (size_t)at * size, data, (size_t)count * size);
+        return OTIMES_OK;
+    }
+    int rc = OTIMES_OK;
+    for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
+        rc = keep_text(w->memory, ((const char *const *)(const void *)data)[i],
+                       (const char **)(void *)w->kept->data + at + i, err);
+    }
+    return rc;
+}
+
+static int memory_write(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
+                        const void *data, otimes_err *err)
+{
+    otimes_memory_sink *memory = sink->state;
+    writing w = {memory, memory->arrays[id], data};
+    return each_run(w.kept, start, count, write_run, &w, err);
 }
 
 static int memory_finish(otimes_sink *sink, otimes_err *err)
@@ -265,6 +283,45 @@ const otimes_attr *otimes_memory_sink_attr(const otimes_memory_sink *memory, con
         }
     }
     return NULL;
+}
+
+/* ---- as a reader ---- */
+
+static const otimes_array *memory_array(const otimes_reader *reader, int64_t index)
+{
+    const otimes_memory_sink *memory = reader->state;
+    return index < memory->array_count ? &memory->arrays[index]->array : NULL;
+}
+
+static const otimes_attr *memory_attr(const otimes_reader *reader, int64_t index)
+{
+    const otimes_memory_sink *memory = reader->state;
+    return index < memory->attr_count ? &memory->attrs[index] : NULL;
+}
+
+static int read_run(void *context, const kept_array *kept, int64_t at, int64_t done, int64_t count,
+                    otimes_err *err)
+{
+    const size_t size = otimes_type_size(kept->array.type);
+    (void)err;
+    memcpy((unsigned char *)context + (size_t)done * size, kept->data + (size_t)at * size,
+           (size_t)count * size);
+    return OTIMES_OK;
+}
+
+static int memory_read(const otimes_reader *reader, int64_t index, const int64_t *start,
+                       const int64_t *count, void *data, otimes_err *err)
+{
+    const otimes_memory_sink *memory = reader->state;
+    return each_run(memory->arrays[index], start, count, read_run, data, err);
+}
+
+void otimes_memory_sink_reader(const otimes_memory_sink *memory, const char *name,
+                               otimes_reader *reader)
+{
+    static const otimes_reader_ops ops = {
+        .array = memory_array, .attribute = memory_attr, .read = memory_read};
+    *reader = (otimes_reader){&ops, memory, name};
 }
 
 void otimes_memory_sink_free(otimes_memory_sink **memory)

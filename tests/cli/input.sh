@@ -13,7 +13,7 @@ mkdir "$work/cut"
 cp "$model/config.json" "$work/cut/"
 head -c 5000 "$model/model.safetensors" >"$work/cut/model.safetensors"
 
-for command in $(commands); do
+for command in $(model_commands); do
     for path in no-such-model empty nothing.safetensors junk.safetensors short.safetensors cut; do
         run "$command" "$work/$path" -o "$work/x.h5"
         expect_error 1 "^otimes $command: .*$path.*: "

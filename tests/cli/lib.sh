@@ -86,9 +86,14 @@ commands() {
     "$otimes" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p'
 }
 
-# Those that open the weights of a model.
+# Those that take a model.
+model_commands() {
+    commands | grep -v '^diff$'
+}
+
+# Those that open its weights.
 weight_commands() {
-    commands | grep -v '^tokens$'
+    model_commands | grep -v '^tokens$'
 }
 
 finish() {

@@ -14,11 +14,17 @@ expect_error 2 'xyzzy: unknown command'
 run --verson
 expect_error 2 '--verson'
 
-for command in $(commands); do
+for command in $(model_commands); do
     run "$command"
     expect_error 2 "^otimes $command: MODEL: expected .*got none"
     run "$command" "$model" second
     expect_error 2 'second: '
+    run "$command" "$model" --format hdf5
+    expect_error 2 '--format: hdf5 expects a file'
+    run "$command" "$model" --format null -o "$work/x.h5"
+    expect_error 2 '--format: null'
+done
+for command in $(commands); do
     run "$command" "$model" --no-such-option
     expect_error 2 '--no-such-option: unknown option'
     run "$command" "$model" -z
@@ -37,10 +43,6 @@ for command in $(commands); do
     expect_error 2 "--quiet: expected no argument, got '1'"
     run "$command" "$model" --format csv
     expect_error 2 "--format: expected hdf5, tsv, null or safetensors, got 'csv'"
-    run "$command" "$model" --format hdf5
-    expect_error 2 '--format: hdf5 expects a file'
-    run "$command" "$model" --format null -o "$work/x.h5"
-    expect_error 2 '--format: null'
 done
 
 for command in $(weight_commands); do
