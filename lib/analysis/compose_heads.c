@@ -31,7 +31,7 @@ int64_t otimes_compose_layer_bytes(const compose_job *job)
     const int64_t e = info->d_head, sides = 2 * (info->n_heads + info->n_kv_heads);
     const int64_t ends = job->head_count * ends_of_head(job);
     const int64_t blocks = 64 * 4 * (256 + e); /* of the Gram route */
-    return sides * e * (4 * info->d_model + 8 * e) + ends * (8 * e * e + blocks);
+    return sides * e * 4 * info->d_model + ends * (8 * e * e + blocks);
 }
 
 /* The head's side in its layer: a key/value head for K and V. */
@@ -231,6 +231,10 @@ int otimes_compose_panel_load(compose_job *job, int64_t first, int64_t count, co
         }
         if (rc == OTIMES_OK) {
             rc = otimes_par_for(job->head_count, job->model->threads, make_head, &work, err);
+        }
+        for (int side = 0; side < OTIMES_SIDES; side++) { /* they are in the ends now */
+            otimes_free(panel->bases[at].factor[side]);
+            panel->bases[at].factor[side] = NULL;
         }
     }
     otimes_free(frequency);

@@ -13,11 +13,14 @@
 #include "num/la.h"
 #include "run/links_job.h"
 
+enum { BLOCK_ROWS = 64, BLOCK_COLUMNS = 256 };
+
+/* Writers and readers of a tile. Larger ones are packed for the product less often, and hold more pairs
+ * that do not exist. */
+static const int64_t tile_sizes[][2] = {{64, 128}, {128, 256}, {256, 512}};
 enum {
-    BLOCK_ROWS = 64,
-    BLOCK_COLUMNS = 256,
-    TILE_WRITERS = 64,
-    TILE_READERS = 128,
+    TILE_SIZES = 3,
+    PACKING = 32 /* flops of a product in the time that one number is packed */
 };
 
 typedef struct grams_job {
@@ -27,11 +30,17 @@ typedef struct grams_job {
     int64_t row_size, block_size;             /* floats of one end in each buffer */
     float *part;                              /* [ends, rows, rank] B[:, rows]^T core */
     float *block;                             /* [ends, rows, columns] */
+    const int64_t *size;                      /* of a tile, one of tile_sizes */
     int64_t *tile;                            /* [tiles, 2] first writer, first reader */
     int64_t tiles;
-    float *product; /* [workers, TILE_WRITERS, TILE_READERS] */
+    float *product; /* [workers, size[0], size[1]] */
     double *square;
 } grams_job;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static const otimes_link_end *end_of(const otimes_links *links, int64_t at)
 {
@@ -119,10 +128,10 @@ static int add_tile(void *context, int64_t item, int worker, otimes_err *err)
     const grams_job *job = context;
     const otimes_links *links = job->links;
     const int64_t i0 = job->tile[2 * item], j0 = job->tile[2 * item + 1];
-    const int64_t m = links->writers - i0 < TILE_WRITERS ? links->writers - i0 : TILE_WRITERS;
-    const int64_t n = links->readers - j0 < TILE_READERS ? links->readers - j0 : TILE_READERS;
+    const int64_t m = least(links->writers - i0, job->size[0]);
+    const int64_t n = least(links->readers - j0, job->size[1]);
     const int64_t k = job->rows * job->columns;
-    float *product = job->product + (int64_t)worker * TILE_WRITERS * TILE_READERS;
+    float *product = job->product + worker * job->size[0] * job->size[1];
     (void)err;
     otimes_la_default->sgemm(false, true, m, n, k, 1.0F, job->block + i0 * job->block_size,
                              job->block_size, job->block + (links->writers + j0) * job->block_size,
@@ -136,33 +145,66 @@ static int add_tile(void *context, int64_t item, int worker, otimes_err *err)
     return OTIMES_OK;
 }
 
-/* Tiles with a pair in them; tile NULL counts them. */
-static int64_t list_tiles(const otimes_links *links, int64_t *tile)
+static bool has_pair(const otimes_links *links, int64_t i, int64_t m, int64_t j, int64_t n)
+{
+    for (int64_t a = i; a < i + m; a++) {
+        for (int64_t b = j; b < j + n; b++) {
+            if (otimes_link_exists(&links->writer[a], &links->reader[b])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Tiles with a pair in them; tile NULL counts them. *cost: products of numbers that they take for one
+ * entry of each form, packing counted. */
+static int64_t list_tiles(const otimes_links *links, const int64_t *size, int64_t *tile,
+                          double *cost)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < links->writers; i += TILE_WRITERS) {
-        for (int64_t j = 0; j < links->readers; j += TILE_READERS) {
-            bool any = false;
-            for (int64_t a = i; !any && a < links->writers && a < i + TILE_WRITERS; a++) {
-                for (int64_t b = j; !any && b < links->readers && b < j + TILE_READERS; b++) {
-                    any = otimes_link_exists(&links->writer[a], &links->reader[b]);
-                }
+    *cost = 0;
+    for (int64_t i = 0; i < links->writers; i += size[0]) {
+        for (int64_t j = 0; j < links->readers; j += size[1]) {
+            const int64_t m = least(links->writers - i, size[0]);
+            const int64_t n = least(links->readers - j, size[1]);
+            if (!has_pair(links, i, m, j, n)) {
+                continue;
             }
-            if (any && tile) {
+            if (tile) {
                 tile[2 * count] = i;
                 tile[2 * count + 1] = j;
             }
-            count += any;
+            count++;
+            *cost += (double)(m * n + PACKING * (m + n));
         }
     }
     return count;
+}
+
+static const int64_t *choose_tiles(const otimes_links *links, int64_t *tiles, double *cost)
+{
+    const int64_t *best = NULL;
+    for (int s = 0; s < TILE_SIZES; s++) {
+        double own;
+        const int64_t count = list_tiles(links, tile_sizes[s], NULL, &own);
+        if (!best || own < *cost) {
+            best = tile_sizes[s];
+            *tiles = count;
+            *cost = own;
+        }
+    }
+    return best;
 }
 
 double otimes_links_gram_flops(const otimes_links *links)
 {
     const double d = (double)links->d_model;
     const double area = d * d + d * BLOCK_ROWS; /* twice the entries kept */
-    double flops = (double)list_tiles(links, NULL) * TILE_WRITERS * TILE_READERS * area;
+    int64_t tiles;
+    double flops;
+    choose_tiles(links, &tiles, &flops);
+    flops *= area;
     for (int64_t i = 0; i < links->writers + links->readers; i++) {
         const otimes_link_end *e = end_of(links, i);
         flops += e->basis ? area * (double)e->rank + 2 * d * (double)(e->rank * e->rank) : area;
@@ -203,8 +245,9 @@ int otimes_links_by_grams(const otimes_links *links, double *square, otimes_err 
     grams_job job = {.links = links,
                      .dimension = otimes_links_dimension(links),
                      .ends = links->writers + links->readers,
-                     .tiles = list_tiles(links, NULL),
                      .square = square};
+    double cost;
+    job.size = choose_tiles(links, &job.tiles, &cost);
     const int64_t d = links->d_model;
     const int64_t rows = d < BLOCK_ROWS ? d : BLOCK_ROWS;
     const int64_t columns = d < BLOCK_COLUMNS ? d : BLOCK_COLUMNS;
@@ -220,10 +263,10 @@ int otimes_links_by_grams(const otimes_links *links, double *square, otimes_err 
     job.part = otimes_pool_new(&pool, job.ends * job.row_size, sizeof(float), &rc, err);
     job.block = otimes_pool_new(&pool, job.ends * job.block_size, sizeof(float), &rc, err);
     job.tile = otimes_pool_new(&pool, 2 * job.tiles, sizeof *job.tile, &rc, err);
-    job.product = otimes_pool_new(&pool, (int64_t)workers * TILE_WRITERS * TILE_READERS,
-                                  sizeof(float), &rc, err);
+    job.product =
+        otimes_pool_new(&pool, workers * job.size[0] * job.size[1], sizeof(float), &rc, err);
     if (rc == OTIMES_OK) {
-        list_tiles(links, job.tile);
+        list_tiles(links, job.size, job.tile, &cost);
         for (int64_t i = 0; i < links->writers * links->readers; i++) {
             square[i] = 1 / job.dimension;
         }

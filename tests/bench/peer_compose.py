@@ -2,8 +2,8 @@
 """All composition scores of a GPT-2 by TransformerLens' own all_composition_scores.
 
 ``peer_compose.py CHECKPOINT [--threads N] [--layers N] [--save OUT.npz]``. CHECKPOINT is a local
-folder under Hugging Face's names, processed as TransformerLens does by default. In an environment of
-its own, since HookedTransformer was removed in TransformerLens 4: transformer_lens==2.16.1,
+folder under Hugging Face's names, processed as TransformerLens does by default. In an environment
+of its own, since HookedTransformer was removed in TransformerLens 4: transformer_lens==2.16.1,
 transformers<5, datasets<4, numpy>=2. Prints seconds by phase and peak memory as one JSON object.
 """
 

@@ -2,8 +2,8 @@
 """``otimes compose`` beside TransformerLens' all_composition_scores and beside SGEMM, in one run.
 
 ``run_compose.py [--otimes build/otimes] [--threads 2] [--folder /tmp] [--peer PYTHON] [--shapes
-small,xl,llama] [--layers N] [--repeat 3]``. Checkpoints (make_gpt2.py small and xl, make_llama_8b.py) are
-made in FOLDER where they are not there: 0.5, 6.2 and 2.7 GB. PYTHON is that of peer_compose.py's
+small,xl,llama] [--layers N] [--repeat 3]``. Checkpoints (make_gpt2.py small and xl, make_llama_8b.py)
+are made in FOLDER where they are not there: 0.5, 6.2 and 2.7 GB. PYTHON is that of peer_compose.py's
 environment; without it there is no peer. What is timed is the whole process. Prints a table for the
 README and, with --json, everything.
 """
@@ -25,7 +25,11 @@ from run_heads import set_threads, sgemm_rate
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
 CLOSE = 1e-5  # of scores, float32 on the peer's side
-MAKE = {"small": ["make_gpt2.py", "small"], "xl": ["make_gpt2.py", "xl"], "llama": ["make_llama_8b.py"]}
+MAKE = {
+    "small": ["make_gpt2.py", "small"],
+    "xl": ["make_gpt2.py", "xl"],
+    "llama": ["make_llama_8b.py"],
+}
 
 
 def checkpoint(shape: str, folder: Path, layers: int | None) -> Path:
@@ -43,7 +47,8 @@ def facts(path: Path) -> tuple[int, int, int]:
     c = json.loads((path / "config.json").read_text())
     layers = c.get("n_layer") or c["num_hidden_layers"]
     heads = c.get("n_head") or c["num_attention_heads"]
-    return layers * heads, layers * (layers - 1) // 2 * heads**2, c.get("n_embd") or c["hidden_size"]
+    pairs = layers * (layers - 1) // 2 * heads**2
+    return layers * heads, pairs, c.get("n_embd") or c["hidden_size"]
 
 
 def timed(arguments: argparse.Namespace, path: Path, repeat: int) -> dict[str, Any]:
@@ -92,11 +97,10 @@ def row(shape: str, r: dict[str, Any]) -> str:
 def beside(ours: dict[str, Any], peer: dict[str, Any]) -> str:
     modes = sum(peer["seconds"][mode] for mode in "QKV")
     return (
-        f"TransformerLens' all_composition_scores: {modes:.1f} s for the three modes, without import, "
-        f"loading and processing ({peer['seconds']['load and process']:.1f} s), at a peak of "
-        f"{peer['peak_bytes'] / 1e9:.1f} GB, {(peer['peak_bytes'] - peer['loaded_bytes']) / 1e9:.1f} GB "
-        f"over that of loading. Ratio {modes / ours['seconds']:.0f}. Scores differ by at most "
-        f"{peer['difference']:.1e}."
+        f"TransformerLens' all_composition_scores: {modes:.1f} s for the three modes, without "
+        f"import, loading and processing ({peer['seconds']['load and process']:.1f} s), at a peak "
+        f"of {peer['peak_bytes'] / 1e9:.1f} GB. Ratio {modes / ours['seconds']:.0f}. Scores differ "
+        f"by at most {peer['difference']:.1e}."
     )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""TransformerLens' own all_composition_scores, in float64, of goldens that it can run: what `otimes
-compose` is held against. The raw weights as `otimes convert` writes them, processed by TransformerLens.
-The same environment as check_convert.py.
+"""TransformerLens' own all_composition_scores, in float64, of goldens that it can run: what
+`otimes compose` is held against. The raw weights as `otimes convert` writes them, processed by
+TransformerLens. The same environment as check_convert.py.
 
 usage: python tests/golden/make_composition.py [--otimes build/otimes]
 """

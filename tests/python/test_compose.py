@@ -17,7 +17,8 @@ from conftest import GOLDEN, SOURCE, Run
 from outputs import CLOSE, OFFSETS, SETS, assert_close, compose_options, rotary
 
 LENS = read_safetensors(SOURCE / "tests" / "data" / "composition.safetensors")
-CASES = [  # a post-norm, grouped heads, an MLP with a gate and without, parallel, LayerNorm, no norm
+# A post-norm, grouped heads, an MLP with a gate and without, parallel, LayerNorm, no norm.
+CASES = [
     ("gemma3_text", ()),
     ("llama", ("--route", "grams")),
     ("qwen2", ("--route", "cores")),

@@ -118,7 +118,9 @@ def test_tokens_of_ids(run: Run) -> None:
     assert list(data.id.values) == [40, 7, 40] and "bos" not in data.attrs
 
 
-@pytest.mark.parametrize("command", ["info", "bigram", "heads", "compose", "convert", "qk", "virtual"])
+@pytest.mark.parametrize(
+    "command", ["info", "bigram", "compare", "compose", "heads", "convert", "qk", "virtual"]
+)
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
     path = GOLDEN / "qwen2"
