@@ -6,7 +6,6 @@
 
 import sys
 
-
 import matplotlib
 
 matplotlib.use("Agg")

@@ -233,6 +233,8 @@ int remove_folder(void **state)
 
 void write_file(const char *name, const void *bytes, size_t length)
 {
+    /* A new file: one that is cut and written anew is put on the disk at once by ext4, and waited for. */
+    unlink(in_folder(name));
     FILE *file = fopen(in_folder(name), "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, length, file), length);

@@ -142,7 +142,7 @@ static int tick(void *context, double share, otimes_err *err)
     return otimes_sink_progress(job->sink, job->share_before + job->share_each * share, 1, err);
 }
 
-/* Copies of ends one behind the other, `more` of them out of parts. */
+/* Copies of ends, then of the parts' one behind the other. */
 static void take(otimes_link_end *out, const otimes_link_end *ends, int64_t count,
                  const compose_part *part, int64_t parts, bool writers)
 {

@@ -54,21 +54,17 @@ typedef struct column {
 
 static int put(const table *t, const column *c, otimes_err *err)
 {
-    int id;
     const otimes_array array = {.name = c->name,
                                 .type = c->type,
                                 .ndim = 1,
                                 .axis = {&t->axis},
                                 .long_name = c->long_name,
-                                .units = "1",
                                 .formula = c->formula,
                                 .orientation = t->about_row};
     const void *data = c->type == OTIMES_TEXT  ? (const void *)t->text
                        : c->type == OTIMES_I64 ? (const void *)t->number
                                                : (const void *)t->real;
-    const int rc = otimes_sink_declare(t->sink, &array, &id, err);
-    return rc == OTIMES_OK ? otimes_sink_slab(t->sink, &array, id, 0, t->axis.length, data, err)
-                           : rc;
+    return otimes_sink_whole(t->sink, &array, data, err);
 }
 
 /* A column of a list of records, `size` bytes each. */

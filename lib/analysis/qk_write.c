@@ -20,17 +20,6 @@ typedef struct writer {
     char *rows; /* scratch: an array in the order it is written in */
 } writer;
 
-static int put(const writer *w, const otimes_array *array, const void *data, otimes_err *err)
-{
-    int id;
-    otimes_array whole = *array;
-    whole.units = "1";
-    const int rc = otimes_sink_declare(w->job->sink, &whole, &id, err);
-    return rc == OTIMES_OK
-               ? otimes_sink_slab(w->job->sink, &whole, id, 0, whole.axis[0]->length, data, err)
-               : rc;
-}
-
 /* The same for data by pair, `each` bytes a pair. */
 static int put_pairs(const writer *w, const otimes_array *array, const void *data, size_t each,
                      otimes_err *err)
@@ -39,7 +28,7 @@ static int put_pairs(const writer *w, const otimes_array *array, const void *dat
         memcpy(w->rows + (size_t)i * each, (const char *)data + (size_t)w->job->order[i] * each,
                each);
     }
-    return put(w, array, w->rows, err);
+    return otimes_sink_whole(w->job->sink, array, w->rows, err);
 }
 
 /* ---- axes and facts ---- */
@@ -149,7 +138,7 @@ static int write_heads(const writer *w, otimes_err *err)
                                     .long_name = list[k].long_name,
                                     .formula = "h1, h2",
                                     .orientation = "index in the model"};
-        rc = put(w, &array, column, err);
+        rc = otimes_sink_whole(w->job->sink, &array, column, err);
     }
     return rc;
 }
@@ -276,7 +265,7 @@ static int write_entries(const writer *w, otimes_err *err)
                                     .formula = "largest of W_E form W_E^T",
                                     .orientation = orientation,
                                     .labels_of = list[k].type == OTIMES_I32 ? "token" : NULL};
-        rc = put(w, &array, list[k].data, err);
+        rc = otimes_sink_whole(w->job->sink, &array, list[k].data, err);
     }
     return rc;
 }

@@ -12,17 +12,6 @@ typedef struct writer {
     otimes_axis layer, head, role, side, row, sequence, position;
 } writer;
 
-static int put(const writer *w, const otimes_array *array, const void *data, otimes_err *err)
-{
-    int id;
-    otimes_array whole = *array;
-    whole.units = "1";
-    const int rc = otimes_sink_declare(w->job->sink, &whole, &id, err);
-    return rc == OTIMES_OK
-               ? otimes_sink_slab(w->job->sink, &whole, id, 0, whole.axis[0]->length, data, err)
-               : rc;
-}
-
 /* ---- facts ---- */
 
 static int write_told(const roles_job *job, otimes_err *err)
@@ -108,7 +97,7 @@ static int put_scores(const writer *w, const named *names, double *const *data, 
                                     .long_name = names[i].long_name,
                                     .formula = names[i].formula,
                                     .orientation = "one entry a head"};
-        rc = put(w, &array, data[i], err);
+        rc = otimes_sink_whole(w->job->sink, &array, data[i], err);
     }
     return rc;
 }
@@ -149,7 +138,8 @@ static int write_weights(const writer *w, otimes_err *err)
                                     .long_name = heads[i].long_name,
                                     .formula = heads[i].formula,
                                     .orientation = "index in the model; -1: none"};
-        rc = put(w, &array, i ? job->induction_head : job->induction_layer, err);
+        rc = otimes_sink_whole(w->job->sink, &array, i ? job->induction_head : job->induction_layer,
+                               err);
     }
     if (rc == OTIMES_OK && job->sources.count > 0) {
         const otimes_array rows = {.name = "row_id",
@@ -159,7 +149,7 @@ static int write_weights(const writer *w, otimes_err *err)
                                    .long_name = "tokens t of the shares and ranks",
                                    .formula = "as asked for, or at even distances",
                                    .orientation = "input tokens"};
-        rc = put(w, &rows, job->sources.id, err);
+        rc = otimes_sink_whole(w->job->sink, &rows, job->sources.id, err);
     }
     return rc;
 }
@@ -218,7 +208,7 @@ static int write_attention(const writer *w, otimes_err *err)
                                   .long_name = "tokens of the sequences that are written twice",
                                   .formula = "uniform draws of splitmix64 from `seed`",
                                   .orientation = "row = sequence, column = position"};
-        rc = put(w, &ids, job->repeated_ids, err);
+        rc = otimes_sink_whole(w->job->sink, &ids, job->repeated_ids, err);
     }
     return rc;
 }
@@ -250,9 +240,9 @@ static int write_labels(const writer *w, otimes_err *err)
                                              "one does not; -1: not told",
                                 .formula = "label_side",
                                 .orientation = "one entry a head and role"};
-    int rc = put(w, &least, job->threshold, err);
-    rc = rc == OTIMES_OK ? put(w, &sides, job->label_side, err) : rc;
-    return rc == OTIMES_OK ? put(w, &label, job->label, err) : rc;
+    int rc = otimes_sink_whole(w->job->sink, &least, job->threshold, err);
+    rc = rc == OTIMES_OK ? otimes_sink_whole(w->job->sink, &sides, job->label_side, err) : rc;
+    return rc == OTIMES_OK ? otimes_sink_whole(w->job->sink, &label, job->label, err) : rc;
 }
 
 int otimes_roles_write(roles_job *job, otimes_err *err)

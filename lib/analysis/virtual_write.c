@@ -20,17 +20,6 @@ typedef struct writer {
     double *column; /* scratch of pairs and of the census */
 } writer;
 
-static int put(const writer *w, const otimes_array *array, const void *data, otimes_err *err)
-{
-    int id;
-    otimes_array whole = *array;
-    whole.units = "1";
-    int rc = otimes_sink_declare(w->job->sink, &whole, &id, err);
-    return rc == OTIMES_OK
-               ? otimes_sink_slab(w->job->sink, &whole, id, 0, whole.axis[0]->length, data, err)
-               : rc;
-}
-
 /* ---- axes ---- */
 
 static int name_chains(writer *w, otimes_err *err)
@@ -160,7 +149,7 @@ static int write_census(writer *w, otimes_err *err)
                                     .long_name = list[i].long_name,
                                     .formula = list[i].formula,
                                     .orientation = "number of heads in a chain"};
-        rc = put(w, &array, w->column, err);
+        rc = otimes_sink_whole(w->job->sink, &array, w->column, err);
     }
     return rc;
 }
@@ -207,7 +196,7 @@ static int write_pairs(writer *w, otimes_err *err)
                                 .long_name = "Frobenius norm of W_OV",
                                 .formula = "|W_V W_O|",
                                 .orientation = "row = source residual, column = written"};
-    int rc = put(w, &norms, job->norm, err);
+    int rc = otimes_sink_whole(w->job->sink, &norms, job->norm, err);
     for (int which = 0; rc == OTIMES_OK && which < PAIR_ARRAYS; which++) {
         for (int64_t at = 0; at < n * n; at++) {
             w->column[at] = pair_value(job, which, at / n, at % n);
@@ -220,7 +209,7 @@ static int write_pairs(writer *w, otimes_err *err)
                                     .formula = pair_list[which].formula,
                                     .orientation =
                                         "L = W_OV of the earlier head, R = W_OV of the later"};
-        rc = put(w, &array, w->column, err);
+        rc = otimes_sink_whole(w->job->sink, &array, w->column, err);
     }
     return rc;
 }
@@ -296,7 +285,7 @@ static int write_chains(writer *w, otimes_err *err)
             array.axis[array.ndim++] = (const otimes_axis *)((const char *)w + chain_list[i].axis);
         }
         if (data) {
-            rc = put(w, &array, data, err);
+            rc = otimes_sink_whole(w->job->sink, &array, data, err);
         }
     }
     return rc;

@@ -68,6 +68,17 @@ int otimes_sink_slab(otimes_sink *sink, const otimes_array *array, int id, int64
     return sink->ops->write(sink, id, start, extent, data, err);
 }
 
+int otimes_sink_whole(otimes_sink *sink, const otimes_array *array, const void *data,
+                      otimes_err *err)
+{
+    int id;
+    otimes_array whole = *array;
+    whole.units = whole.units ? whole.units : "1";
+    const int rc = otimes_sink_declare(sink, &whole, &id, err);
+    return rc == OTIMES_OK ? otimes_sink_slab(sink, &whole, id, 0, whole.axis[0]->length, data, err)
+                           : rc;
+}
+
 bool otimes_sink_has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count)
 {
     return sink->ops->has && sink->ops->has(sink, id, start, count);

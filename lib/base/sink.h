@@ -25,6 +25,10 @@ int otimes_sink_declare(otimes_sink *sink, const otimes_array *array, int *id, o
 int otimes_sink_slab(otimes_sink *sink, const otimes_array *array, int id, int64_t first,
                      int64_t count, const void *data, otimes_err *err);
 
+/* Declares an array and writes all of it; units NULL: "1". */
+int otimes_sink_whole(otimes_sink *sink, const otimes_array *array, const void *data,
+                      otimes_err *err);
+
 /* Whether a block is there from an interrupted run; false where the sink keeps none. A run over texts
  * asks once a text, for the block that it writes last. */
 bool otimes_sink_has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count);

@@ -256,13 +256,17 @@ static void take_batch(search *s)
     }
 }
 
-static int make_room(search *s, otimes_err *err)
+/* Of all paths, which are no fewer than chains: the embedding is read through each of them. */
+static int make_room(search *s, double paths, otimes_err *err)
 {
     const otimes_path_engine *engine = &s->engine;
     const int64_t size = engine->state;
     const int64_t fit = CACHE_BYTES / (size * (int64_t)sizeof(float));
     int rc = OTIMES_OK;
     s->slots = fit > 2 * OTIMES_PATH_BATCH ? fit : 2 * OTIMES_PATH_BATCH;
+    if (paths + 1 < (double)s->slots) {
+        s->slots = (int64_t)paths + 1;
+    }
     s->owner = otimes_pool_new(&s->pool, s->slots, sizeof *s->owner, &rc, err);
     s->cache = otimes_pool_new(&s->pool, s->slots * size, sizeof *s->cache, &rc, err);
     s->states = otimes_pool_new(&s->pool, OTIMES_PATH_BATCH * size, sizeof(float), &rc, err);
@@ -302,10 +306,8 @@ static int report(search *s, otimes_path_list *paths, otimes_err *err)
     paths->bound = !paths->complete && top > floor ? top : floor;
     paths->expanded = s->expanded;
     paths->valued = s->valued;
-    const int rc = otimes_path_count(s->engine.linear, s->settings->max_order, s->settings->layers,
-                                     &paths->total, err);
     paths->total += s->engine.target->offset != 0;
-    return rc == OTIMES_OK ? otimes_path_tree_list(&s->tree, paths, err) : rc;
+    return otimes_path_tree_list(&s->tree, paths, err);
 }
 
 int otimes_paths_search(otimes_linear *linear, const otimes_linear_target *target,
@@ -320,7 +322,10 @@ int otimes_paths_search(otimes_linear *linear, const otimes_linear_target *targe
     clock_gettime(CLOCK_MONOTONIC, &s.begin);
     int rc = otimes_path_engine_open(&s.engine, linear, target, settings, true, err);
     if (rc == OTIMES_OK) {
-        rc = make_room(&s, err);
+        rc = otimes_path_count(linear, settings->max_order, settings->layers, &paths->total, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = make_room(&s, paths->total, err);
     }
     if (rc == OTIMES_OK) {
         rc = run(&s, err);
