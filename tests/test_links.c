@@ -385,6 +385,54 @@ static void shared_bases(void **state)
     free(bases);
 }
 
+/* X Y^T = (X M) (Y M^-T)^T: the basis that a head's own dimensions are written in changes nothing. */
+static void another_basis(void **state)
+{
+    (void)state;
+    enum { D = 48, E = 4, N = 6 };
+    world plain, turned;
+    new_world(&plain, D, N, N, false);
+    new_world(&turned, D, N, N, false);
+    drawn = 31;
+    for (int side = 0; side < 2; side++) {
+        for (int64_t i = 0; i < N; i++) {
+            /* M = L with ones on the diagonal, M^-T = by substitution: exact up to rounding */
+            double *x = random_matrix(D, E), *y = random_matrix(E, E), M[E * E] = {0};
+            double *x_turned = new_matrix(D, E), *y_turned = new_matrix(E, E);
+            for (int64_t a = 0; a < E * E; a++) {
+                M[a] = a / E == a % E ? (double)(1 + a % E) * .5 : a / E > a % E ? normal() : 0;
+            }
+            for (int64_t k = 0; k < D * E; k++) {
+                for (int64_t l = 0; l < E; l++) {
+                    x_turned[k] += x[k / E * E + l] * M[l * E + k % E];
+                }
+            }
+            for (int64_t k = 0; k < E; k++) { /* rows z of Y M^-T: M z = y, M lower */
+                for (int64_t a = 0; a < E; a++) {
+                    double left = y[k * E + a];
+                    for (int64_t b = 0; b < a; b++) {
+                        left -= M[a * E + b] * y_turned[k * E + b];
+                    }
+                    y_turned[k * E + a] = left / M[a * E + a];
+                }
+            }
+            fill(&plain, side, i, x, y, E, E, false, side);
+            fill(&turned, side, i, x_turned, y_turned, E, E, false, side);
+        }
+    }
+    for (int route = OTIMES_LINKS_BY_CORES; route <= OTIMES_LINKS_BY_GRAMS; route++) {
+        double *a = compute(&plain, (otimes_link_route)route, 1);
+        double *b = compute(&turned, (otimes_link_route)route, 1);
+        for (int64_t i = 0; i < N * N; i++) {
+            assert_true(fabs(sqrt(a[i]) - sqrt(b[i])) <= 2e-6 * sqrt(a[i])); /* float sums */
+        }
+        free(a);
+        free(b);
+    }
+    free_world(&plain);
+    free_world(&turned);
+}
+
 /* The cheaper way is taken: Grams for many thin... heads, cores for wide streams. */
 static void plan(void **state)
 {
@@ -486,9 +534,10 @@ int main(void)
 {
     otimes_set_blas_threads(1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(orthonormal),      cmocka_unit_test(both_routes),
-        cmocka_unit_test(shared_bases),     cmocka_unit_test(plan),
-        cmocka_unit_test(random_subspaces), cmocka_unit_test(flat_spectra),
+        cmocka_unit_test(orthonormal),  cmocka_unit_test(both_routes),
+        cmocka_unit_test(shared_bases), cmocka_unit_test(another_basis),
+        cmocka_unit_test(plan),         cmocka_unit_test(random_subspaces),
+        cmocka_unit_test(flat_spectra),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -325,10 +325,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
     const options *o = memory;
     char name[256] = "";
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (!rc) {
         if (o->target) {
             snprintf(name, sizeof name, "'%s'%s%s%s", o->target, o->against ? " less '" : "",

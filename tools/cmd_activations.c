@@ -171,10 +171,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
         put_list(model, to);
         return 0;
     }
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (!rc) {
         put_summaries(model, result, to);
     }

@@ -313,10 +313,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
     o.positions = o.positions ? o.positions : "last";
     o.predicted = o.predicted || !(o.target.count || o.target_field);
     o.lens = 1;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, &o, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, &o, &result, err);
     if (!rc) {
         rc = decompose_card(model, result, o.common.top >= 0 ? o.common.top : DEFAULT_TOP, to, err);
     }

@@ -76,10 +76,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
 {
     const options *o = memory;
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (rc >= 0 && !o->common.quiet) {
         const int failed = diff_card(result, to, err);
         rc = failed ? failed : rc;

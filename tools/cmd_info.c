@@ -157,10 +157,7 @@ static int put_list(FILE *to, const otimes_memory_sink *result, const char *name
 static int put_analysed(const otimes_model *model, FILE *to, otimes_err *err)
 {
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, NULL, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, NULL, &result, err);
     if (!rc) {
         rc = put_list(to, result, "parameters", "Parameters", put_number, 1, err);
     }

@@ -182,10 +182,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
     otimes_memory_sink *result = NULL;
     /* The table shows the strongest alone. */
     o.heads = o.heads == OTIMES_NEURONS_HEADS_FULL ? OTIMES_NEURONS_HEADS_STRONGEST : o.heads;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, &o, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, &o, &result, err);
     if (!rc) {
         rc = neurons_card(model, result, (neurons_sort)o.sort, o.show, to, err);
     }

@@ -96,10 +96,7 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
 static int card(const otimes_model *model, const void *memory, FILE *to, otimes_err *err)
 {
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (!rc) {
         orders_card(to, result);
     }

@@ -261,10 +261,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
     const int64_t shown = o.common.top > 0 ? o.common.top : CARD_PATHS;
     o.common.top = o.common.top < 0 && o.order < 0 ? CARD_PATHS : o.common.top;
     o.edges = o.edges >= 0 ? o.edges : CARD_EDGES;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, &o, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, &o, &result, err);
     if (!rc) {
         paths_card(model, result, shown, to);
     }

@@ -225,10 +225,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
 {
     const options *o = memory;
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (!rc) {
         put_table(&(table){model, result, to}, o->common.top);
     }

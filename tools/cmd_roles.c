@@ -30,25 +30,7 @@ static const opt own[] = {
      .offset = offsetof(options, repeated),
      .low = 0,
      .high = INT32_MAX},
-    {.name = "count",
-     .argument = "N",
-     .help = "how many such sequences (default: 16)",
-     .kind = OPT_NUMBER,
-     .offset = offsetof(options, count),
-     .low = 1,
-     .high = INT32_MAX},
-    {.name = "seed",
-     .argument = "S",
-     .help = "of their tokens (default: 0)",
-     .kind = OPT_NUMBER,
-     .offset = offsetof(options, seed),
-     .low = 0,
-     .high = INT64_MAX},
-    {.name = "random-tokens",
-     .argument = "LIST",
-     .help = "ids they are drawn from (default: all but the tokenizer's BOS, EOS and unknown)",
-     .kind = OPT_TEXT,
-     .offset = offsetof(options, random_tokens)},
+    RANDOM_TOKENS_OPTS(options),
     {.name = "row-count",
      .argument = "N",
      .help = "source tokens, at even distances, whose copy suppression is looked at; 0: all "
@@ -174,10 +156,7 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
 static int card(const otimes_model *model, const void *memory, FILE *to, otimes_err *err)
 {
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (!rc) {
         roles_card(model, result, to);
     }

@@ -158,10 +158,7 @@ static void put_table(FILE *to, const otimes_memory_sink *result)
 static int card(const otimes_model *model, const void *memory, FILE *to, otimes_err *err)
 {
     otimes_memory_sink *result = NULL;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, memory, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, memory, &result, err);
     if (!rc) {
         put_table(to, result);
     }

@@ -309,10 +309,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
     otimes_memory_sink *result = NULL;
     o.common.top = o.common.top > 0 ? o.common.top : CARD_TOP;
     o.per_source = o.per_source >= 0 ? o.per_source : o.sources.count == 1 ? 0 : 1;
-    int rc = otimes_memory_sink_new(&result, err);
-    if (!rc) {
-        rc = run(model, &o, otimes_memory_sink_sink(result), err);
-    }
+    int rc = command_result(run, model, &o, &result, err);
     if (!rc) {
         rc = trigrams_card(model, result, o.heads ? INT64_MAX : CARD_HEADS, to, err);
     }

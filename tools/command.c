@@ -161,6 +161,15 @@ static int run_parsed(const command *cmd, const common_options *options, const l
     return rc;
 }
 
+int command_result(int (*run)(const otimes_model *model, const void *options, otimes_sink *sink,
+                              otimes_err *err),
+                   const otimes_model *model, const void *options, otimes_memory_sink **result,
+                   otimes_err *err)
+{
+    const int rc = otimes_memory_sink_new(result, err);
+    return rc ? rc : run(model, options, otimes_memory_sink_sink(*result), err);
+}
+
 /* One line on stderr, and the exit status that goes with the code. */
 static int report(const command *cmd, int code, const otimes_err *err)
 {

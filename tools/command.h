@@ -57,6 +57,13 @@ int command_run(const command *cmd, int argc, char **argv);
 /* How the options of OPTS_WEIGHTS open a model: a command that takes several opens the others so. */
 void command_model_settings(const common_options *options, otimes_model_settings *settings);
 
+/* Runs a command's `run` into memory, for its card. Release *result with otimes_memory_sink_free, also
+ * after an error. What run returns, OTIMES_ERR_MEMORY. */
+OTIMES_MUST_CHECK int command_result(int (*run)(const otimes_model *model, const void *options,
+                                                otimes_sink *sink, otimes_err *err),
+                                     const otimes_model *model, const void *options,
+                                     otimes_memory_sink **result, otimes_err *err);
+
 /* The candidate nearest to word, or NULL when none is near; NULL ends the candidates. */
 const char *nearest_word(const char *word, const char *const *candidates);
 

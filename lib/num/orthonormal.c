@@ -77,28 +77,38 @@ static bool by_cholesky(int64_t rows, int64_t n, const double *x, double *q, dou
     return is_orthonormal(rows, n, q, gram);
 }
 
+/* The same where columns depend on one another; r [min(rows, n), n], q [rows, min(rows, n)]. */
+static int by_householder(int64_t rows, int64_t n, const double *x, double *q, double *r,
+                          otimes_err *err)
+{
+    double *copy;
+    int rc = OTIMES_NEW(&copy, rows * n, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    memcpy(copy, x, (size_t)(rows * n) * sizeof *copy);
+    rc = otimes_la_default->dqr(rows, n, copy, n, q, rows < n ? rows : n, r, n);
+    otimes_free(copy);
+    return rc == OTIMES_OK ? rc : otimes_fail(err, rc, "QR: %s", otimes_strerror(rc));
+}
+
 int otimes_orthonormal_rows(int64_t rows, int64_t columns, const double *x, float *b,
                             double *factor, otimes_err *err)
 {
     const int64_t n = columns, r = rows < columns ? rows : columns;
-    double *work;
-    int rc = OTIMES_NEW(&work, 2 * rows * n + 2 * n * n, err);
+    double *q;
+    int rc = OTIMES_NEW(&q, rows * n + 2 * n * n, err);
     if (rc != OTIMES_OK) {
         return rc;
     }
-    double *q = work, *copy = work + rows * n, *scratch = copy + rows * n;
-    if (rows < n || !by_cholesky(rows, n, x, q, factor, scratch)) {
-        memcpy(copy, x, (size_t)(rows * n) * sizeof *copy);
-        rc = otimes_la_default->dqr(rows, n, copy, n, q, r, factor, n);
-        if (rc != OTIMES_OK) {
-            rc = otimes_fail(err, rc, "QR: %s", otimes_strerror(rc));
-        }
+    if (rows < n || !by_cholesky(rows, n, x, q, factor, q + rows * n)) {
+        rc = by_householder(rows, n, x, q, factor, err);
     }
     for (int64_t i = 0; rc == OTIMES_OK && i < r; i++) {
         for (int64_t k = 0; k < rows; k++) {
             b[i * rows + k] = (float)q[k * r + i];
         }
     }
-    otimes_free(work);
+    otimes_free(q);
     return rc;
 }

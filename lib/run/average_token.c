@@ -46,9 +46,9 @@ static int average_embedding(otimes_average_token *average, bool centre, double 
 {
     const otimes_model_info *info = otimes_model_describe(average->model);
     const int64_t d = info->d_model, vocab = info->d_vocab;
-    const int64_t tile = otimes_vocab_tile_rows(d);
+    const int64_t tile = otimes_vocab_tile_rows(d, vocab);
     float *rows = NULL;
-    int rc = OTIMES_NEW(&rows, (tile < vocab ? tile : vocab) * d, err);
+    int rc = OTIMES_NEW(&rows, tile * d, err);
     *square = 0;
     for (int64_t first = 0; rc == OTIMES_OK && first < vocab; first += tile) {
         const int64_t count = vocab - first < tile ? vocab - first : tile;

@@ -53,7 +53,7 @@ int otimes_directions_read(const otimes_model *model, const otimes_unembed *unem
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t vocab = unembed ? info->d_vocab_out : info->d_vocab;
     const int64_t total = tokens ? token_count : vocab, d = info->d_model;
-    const int64_t tile_rows = otimes_vocab_tile_rows(d);
+    const int64_t tile_rows = otimes_vocab_tile_rows(d, total);
     const int64_t groups = (count + GROUP - 1) / GROUP;
     pass p = {.count = count, .d_model = d, .tile_rows = tile_rows, .directions = directions};
     float *tile = NULL;

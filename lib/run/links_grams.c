@@ -13,7 +13,7 @@
 #include "num/la.h"
 #include "run/links_job.h"
 
-enum { BLOCK_ROWS = 64, BLOCK_COLUMNS = 256 };
+enum { BLOCK_ROWS = 64, BLOCK_COLUMNS = 256, OFF_POWER = 16 };
 
 /* Writers and readers of a tile. Larger ones are packed for the product less often, and hold more pairs
  * that do not exist. */
@@ -79,20 +79,11 @@ static void form_columns(const grams_job *job, const otimes_link_end *e, const f
     }
 }
 
-/* Takes the share of the trace away: I/D, or (I - 1 1^T/d)/D where ends are centred. */
-static void take_trace(const grams_job *job, int64_t first, int64_t count, float scale, float *out)
+/* I/D goes from what lies on the diagonal. */
+static void take_trace(const grams_job *job, float *out)
 {
-    const double d = (double)job->links->d_model;
-    const float mean = (float)((double)scale / (d * job->dimension));
-    for (int64_t i = 0; i < job->rows; i++) {
-        float *row = out + i * job->columns;
-        for (int64_t j = 0; job->links->centred && j < count; j++) {
-            row[j] += mean;
-        }
-        const int64_t diagonal = job->row + i - first;
-        if (diagonal >= 0 && diagonal < count) {
-            row[diagonal] -= scale * (float)(1 / job->dimension);
-        }
+    for (int64_t i = 0; job->row == job->column && i < job->rows; i++) {
+        out[i * job->columns + i] -= (float)(1 / job->dimension);
     }
 }
 
@@ -113,12 +104,10 @@ static int make_block(void *context, int64_t at, int worker, otimes_err *err)
     }
     if (cut > job->column) {
         form_columns(job, e, part, job->column, cut - job->column, 1.0F, out);
-        take_trace(job, job->column, cut - job->column, 1.0F, out);
+        take_trace(job, out);
     }
     if (cut < last) {
-        float *rest = out + (cut - job->column);
-        form_columns(job, e, part, cut, last - cut, 1.41421356F, rest);
-        take_trace(job, cut, last - cut, 1.41421356F, rest);
+        form_columns(job, e, part, cut, last - cut, 1.41421356F, out + (cut - job->column));
     }
     return OTIMES_OK;
 }
@@ -165,8 +154,12 @@ static int64_t list_tiles(const otimes_links *links, const int64_t *size, int64_
     int64_t count = 0;
     *cost = 0;
     for (int64_t i = 0; i < links->writers; i += size[0]) {
-        for (int64_t j = 0; j < links->readers; j += size[1]) {
-            const int64_t m = least(links->writers - i, size[0]);
+        const int64_t m = least(links->writers - i, size[0]);
+        int64_t first = 0; /* reader with a pair: tiles begin there */
+        while (first < links->readers && !has_pair(links, i, m, first, 1)) {
+            first++;
+        }
+        for (int64_t j = first; j < links->readers; j += size[1]) {
             const int64_t n = least(links->readers - j, size[1]);
             if (!has_pair(links, i, m, j, n)) {
                 continue;
@@ -259,7 +252,7 @@ int otimes_links_by_grams(const otimes_links *links, double *square, otimes_err 
         const int64_t size = e->basis ? rows * e->rank : 0;
         job.row_size = size > job.row_size ? size : job.row_size;
     }
-    job.block_size = rows * columns;
+    job.block_size = rows * columns + OFF_POWER; /* rows a power of two apart share cache lines */
     job.part = otimes_pool_new(&pool, job.ends * job.row_size, sizeof(float), &rc, err);
     job.block = otimes_pool_new(&pool, job.ends * job.block_size, sizeof(float), &rc, err);
     job.tile = otimes_pool_new(&pool, 2 * job.tiles, sizeof *job.tile, &rc, err);
@@ -267,8 +260,10 @@ int otimes_links_by_grams(const otimes_links *links, double *square, otimes_err 
         otimes_pool_new(&pool, workers * job.size[0] * job.size[1], sizeof(float), &rc, err);
     if (rc == OTIMES_OK) {
         list_tiles(links, job.size, job.tile, &cost);
+        /* <G, H> of trace 1 from <G - I/D, H - I/D>, which has 2/D less and tr(I)/D^2 more. */
+        const double taken = (2 - (double)d / job.dimension) / job.dimension;
         for (int64_t i = 0; i < links->writers * links->readers; i++) {
-            square[i] = 1 / job.dimension;
+            square[i] = taken;
         }
         rc = run_blocks(&job, err);
     }

@@ -24,7 +24,9 @@ int64_t otimes_plan_heads(const otimes_model_info *info, int threads)
                               ? 5
                               : 4;
     const int64_t forms = grams * d * d * word;
-    const int64_t tiles = otimes_vocab_tile_rows(d) * d * (2 * word + (int64_t)sizeof(float));
+    const int64_t vocab = info->d_vocab > info->d_vocab_out ? info->d_vocab : info->d_vocab_out;
+    const int64_t rows = otimes_vocab_tile_rows(d, info->n_ctx > vocab ? info->n_ctx : vocab);
+    const int64_t tiles = rows * d * (2 * word + (int64_t)sizeof(float));
     /* Then the forms stay, beside one layer's attention and each worker's sides. */
     const int64_t layer =
         (2 * info->n_heads + 2 * info->n_kv_heads) * d * e * (int64_t)sizeof(float);

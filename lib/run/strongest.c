@@ -160,7 +160,7 @@ static int project_strip(void *context, int64_t strip, int worker, otimes_err *e
 static int project(const otimes_model *model, side *s, const double *factor, otimes_err *err)
 {
     const int64_t d = otimes_model_describe(model)->d_model;
-    const int64_t tile_rows = otimes_vocab_tile_rows(d);
+    const int64_t tile_rows = otimes_vocab_tile_rows(d, s->count);
     const int64_t strips = (tile_rows + STRIP_ROWS - 1) / STRIP_ROWS;
     projection p = {.s = s, .factor = factor, .d_model = d};
     float *tile = NULL;

@@ -10,10 +10,11 @@
 
 enum { TILE_BYTES = 8 << 20, FEWEST_ROWS = 64 };
 
-int64_t otimes_vocab_tile_rows(int64_t d_model)
+int64_t otimes_vocab_tile_rows(int64_t d_model, int64_t most)
 {
-    const int64_t rows = TILE_BYTES / (int64_t)sizeof(double) / (d_model ? d_model : 1);
-    return rows < FEWEST_ROWS ? FEWEST_ROWS : rows;
+    const int64_t fit = TILE_BYTES / (int64_t)sizeof(double) / (d_model ? d_model : 1);
+    const int64_t rows = fit < FEWEST_ROWS ? FEWEST_ROWS : fit;
+    return rows < most ? rows : most > 0 ? most : 1;
 }
 
 static int read_run(const otimes_model *model, const otimes_unembed *unembed, int64_t first,
@@ -121,7 +122,7 @@ static int add_tokens(const otimes_model *model, const otimes_unembed *unembed, 
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t in = info->d_vocab, out = info->d_vocab_out, d = s->d_model;
-    const int64_t rows = otimes_vocab_tile_rows(d), longest = in > out ? in : out;
+    const int64_t longest = in > out ? in : out, rows = otimes_vocab_tile_rows(d, longest);
     int rc = OTIMES_OK;
     for (int64_t first = 0; rc == OTIMES_OK && first < longest; first += rows) {
         const int64_t of_in = in - first < rows ? in - first : rows;
@@ -201,7 +202,8 @@ static int add_tied_tokens(const otimes_model *model, const otimes_unembed *unem
     const otimes_binding *W_E = otimes_model_binding(model, OTIMES_SLOT_W_E, -1);
     const double scale =
         (double)otimes_model_binding(model, OTIMES_SLOT_W_U, -1)->scale / (double)W_E->scale;
-    const int64_t vocab = model->info.d_vocab, d = s->d_model, rows = otimes_vocab_tile_rows(d);
+    const int64_t vocab = model->info.d_vocab, d = s->d_model;
+    const int64_t rows = otimes_vocab_tile_rows(d, vocab);
     double *sum;
     int rc = OTIMES_NEW(&sum, d, err);
     for (int64_t first = 0; rc == OTIMES_OK && first < vocab; first += rows) {
@@ -250,7 +252,7 @@ static int add_tied_tokens(const otimes_model *model, const otimes_unembed *unem
 static int add_positions(const otimes_model *model, sums *s, otimes_err *err)
 {
     const int64_t n_ctx = otimes_model_describe(model)->n_ctx, d = s->d_model;
-    const int64_t rows = otimes_vocab_tile_rows(d);
+    const int64_t rows = otimes_vocab_tile_rows(d, n_ctx);
     int rc = OTIMES_OK;
     for (int64_t first = 0; rc == OTIMES_OK && first < n_ctx; first += rows) {
         const int64_t count = n_ctx - first < rows ? n_ctx - first : rows;
@@ -282,9 +284,11 @@ static int new_square(double **matrix, int64_t d, otimes_err *err)
     return otimes_new_((void **)matrix, d * d, sizeof **matrix, "Gram", err);
 }
 
-static int new_tiles(sums *s, otimes_err *err)
+static int new_tiles(const otimes_model_info *info, sums *s, otimes_err *err)
 {
-    const int64_t count = otimes_vocab_tile_rows(s->d_model) * s->d_model;
+    const int64_t vocab = info->d_vocab > info->d_vocab_out ? info->d_vocab : info->d_vocab_out;
+    const int64_t most = info->n_ctx > vocab ? info->n_ctx : vocab;
+    const int64_t count = otimes_vocab_tile_rows(s->d_model, most) * s->d_model;
     int rc = OTIMES_NEW(&s->narrow, count, err);
     if (rc == OTIMES_OK) {
         rc = OTIMES_NEW(&s->embed, count, err);
@@ -310,7 +314,7 @@ int otimes_vocab_forms_compute(const otimes_model *model, const otimes_unembed *
     const bool positions = otimes_has_positions(model);
     sums s = {.d_model = d, .threads = model->threads};
     *forms = (otimes_vocab_forms){.d_model = d};
-    int rc = new_tiles(&s, err);
+    int rc = new_tiles(info, &s, err);
     if (rc == OTIMES_OK) {
         rc = new_square(&s.G_E, d, err);
     }

@@ -21,8 +21,9 @@ typedef struct otimes_vocab_forms {
     double *cross;         /* M [d_model, d_model]; NULL where the vocabularies differ */
 } otimes_vocab_forms;
 
-/* Rows of the vocabulary that fit a tile of the usual size. */
-int64_t otimes_vocab_tile_rows(int64_t d_model);
+/* Rows of the vocabulary that fit a tile of the usual size; no more than the `most` that there are, at
+ * least 1. */
+int64_t otimes_vocab_tile_rows(int64_t d_model, int64_t most);
 
 /* Computes all of it in double; release with otimes_vocab_forms_free. Singular values of full
  * circuits are exact to eps times the norms involved, so those 1e-8 times the largest and smaller

@@ -33,7 +33,7 @@ static void add_rows(const float *rows, int64_t count, int64_t d, double *sum)
 static int centred_product(otimes_vocab_end a, otimes_vocab_end b, double *product, otimes_err *err)
 {
     const int64_t d_a = width_of(a), d_b = width_of(b), tokens = tokens_of(a);
-    const int64_t rows = otimes_vocab_tile_rows(d_a > d_b ? d_a : d_b);
+    const int64_t rows = otimes_vocab_tile_rows(d_a > d_b ? d_a : d_b, tokens);
     otimes_pool pool = {0};
     int rc = OTIMES_OK;
     float *tile_a = otimes_pool_new(&pool, rows * d_a, sizeof(float), &rc, err);

@@ -2,8 +2,9 @@
 #
 # What the command line tests share. Each is run as: sh x.sh <otimes> <source root>
 # A test calls functions below and ends with `finish`.
-otimes=$1
-root=$2
+# Paths that still hold where a test changes its folder.
+otimes=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+root=$(cd "$2" && pwd)
 # No surprise from the caller's surroundings.
 unset SOURCE_DATE_EPOCH
 LC_ALL=C
