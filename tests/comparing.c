@@ -79,8 +79,7 @@ static void read_layer(dense_model *dense, int64_t l)
     otimes_layer_free(&layer);
 }
 
-/* Rows of W_E or of W_U^T minus their mean, [tokens, d_model]. */
-static double *centred_end(const otimes_model *model, bool out)
+double *dense_centred_end(const otimes_model *model, bool out)
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t tokens = out ? info->d_vocab_out : info->d_vocab, d = info->d_model;
@@ -114,7 +113,7 @@ static void to_vocabulary(dense_model *dense, int side)
     const otimes_model_info *info = otimes_model_describe(dense->model);
     const int64_t d = info->d_model, e = info->d_head;
     const int64_t tokens = side == SIDE_O ? info->d_vocab_out : info->d_vocab;
-    double *end = centred_end(dense->model, side == SIDE_O), *old = dense->side[side];
+    double *end = dense_centred_end(dense->model, side == SIDE_O), *old = dense->side[side];
     double *all = numbers(dense->nodes * tokens * e);
     for (int64_t n = 0; n < dense->nodes; n++) {
         for (int64_t t = 0; t < tokens; t++) {

@@ -48,4 +48,7 @@ double pairs_are_dense(const otimes_memory_sink *memory, int64_t other, const de
                        const dense_model *b, const double dimension[SIDES], bool haar,
                        double close);
 
+/* Rows of W_E or of W_U^T minus their mean, [tokens, d_model]; freed with free(). */
+double *dense_centred_end(const otimes_model *model, bool out);
+
 #endif

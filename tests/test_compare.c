@@ -47,31 +47,11 @@ static void vocabulary_dimensions(const otimes_model *model, double out[SIDES])
     const otimes_model_info *info = otimes_model_describe(model);
     for (int end = 0; end < 2; end++) {
         const int64_t tokens = end ? info->d_vocab_out : info->d_vocab, d = info->d_model;
-        float *rows = calloc((size_t)(tokens * d), sizeof *rows);
-        double *wide = calloc((size_t)(tokens * d), sizeof *wide);
-        otimes_unembed unembed = {0};
-        otimes_err err = {0};
-        if (end) {
-            assert_ok(otimes_unembed_open(model, &unembed, &err), &err);
-            assert_ok(otimes_unembed_rows(&unembed, 0, tokens, rows, &err), &err);
-            otimes_unembed_free(&unembed);
-        } else {
-            assert_ok(otimes_embed_rows(model, 0, tokens, rows, &err), &err);
-        }
-        for (int64_t j = 0; j < d; j++) {
-            double mean = 0;
-            for (int64_t i = 0; i < tokens; i++) {
-                mean += (double)rows[i * d + j] / (double)tokens;
-            }
-            for (int64_t i = 0; i < tokens; i++) {
-                wide[i * d + j] = (double)rows[i * d + j] - mean;
-            }
-        }
+        double *wide = dense_centred_end(model, end);
         const double rank = (double)dense_basis(tokens, d, wide);
         for (int x = 0; x < SIDES; x++) {
             out[x] = (x == SIDE_O) == end ? rank : out[x];
         }
-        free(rows);
         free(wide);
     }
 }

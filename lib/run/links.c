@@ -5,8 +5,8 @@
 #include "num/la.h"
 #include "run/links_job.h"
 
-/* By Grams a score^2 errs by some eps of its spreads' product (test_links measures it: 1e-7 and less);
- * below this share of them it is done again by cores, so that scores keep four digits. */
+/* By Grams a score^2 errs by some eps of its spreads' product; below this share of them it is done again
+ * by cores. test_links holds every score to 1e-5 of itself. */
 static const double least_share = 2e-3;
 
 int otimes_link_end_make(int64_t rank, int64_t depth, const double *exact, int64_t dimension,

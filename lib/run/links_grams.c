@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Links by Grams. The upper triangle of every G' = G - I/D is walked in blocks of BLOCK_ROWS rows and up
- * to block_columns columns; off the diagonal squares entries count twice, so they are taken times
+ * to BLOCK_COLUMNS columns; off the diagonal squares entries count twice, so they are taken times
  * sqrt(2). A block of all ends is a matrix [ends, rows * columns], and tiles of writers against tiles of
  * readers are products of it. The squares on the diagonal are taken whole: BLOCK_ROWS / d more work
  * than the triangle.
@@ -17,9 +17,9 @@ enum { BLOCK_ROWS = 64, BLOCK_COLUMNS = 256, OFF_POWER = 16 };
 
 /* Writers and readers of a tile. Larger ones are packed for the product less often, and hold more pairs
  * that do not exist. */
-static const int64_t tile_sizes[][2] = {{64, 128}, {128, 256}, {256, 512}};
+static const int64_t tile_sizes[][2] = {{48, 144}, {64, 128}, {128, 256}, {128, 1024}, {256, 512}};
 enum {
-    TILE_SIZES = 3,
+    TILE_SIZES = 5,
     PACKING = 32 /* flops of a product in the time that one number is packed */
 };
 

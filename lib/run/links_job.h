@@ -23,8 +23,7 @@ static inline double otimes_links_dimension(const otimes_links *links)
 typedef bool otimes_link_wanted(const otimes_links *links, const double *square, int64_t writer,
                                 int64_t reader);
 
-/* Fills square where it is wanted. `order` lists readers so that those of one basis, and bases that lie
- * one behind the other, come together. share: of all the work, from where tick goes on. */
+/* Fills square where it is wanted; only the whole of it, wanted NULL, is told to tick. */
 int otimes_links_by_cores(const otimes_links *links, otimes_link_wanted *wanted, double *square,
                           otimes_err *err);
 
