@@ -12,6 +12,8 @@
 
 #include <otimes/bigram.h>
 
+#include "num/dot.h"
+
 static otimes_memory_sink *run(const otimes_model *model, const otimes_bigram_settings *settings)
 {
     otimes_err err = {0};
@@ -58,26 +60,69 @@ static void tables_of_goldens(void **state)
     full_table("exact_logits_pos3", 1, 3);
 }
 
-/* All consumers of one row, by plain loops over the table itself. */
-static void check_row(const otimes_memory_sink *memory, const double *row, int64_t columns,
-                      int64_t at, int64_t top, int64_t diagonal)
+/* Row of the bare product, each entry summed in double: what extremes and diagonal are taken from. The table
+ * has the product's own rounding. */
+static void exact_row(const otimes_model *model, const otimes_unembed *unembed, int64_t token,
+                      double *row)
+{
+    const otimes_model_info *info = otimes_model_describe(model);
+    const int64_t d = info->d_model;
+    otimes_err err = {0};
+    float *x = malloc((size_t)d * sizeof *x);
+    float *y = malloc((size_t)(info->d_vocab_out * d) * sizeof *y);
+    assert_true(x && y);
+    assert_ok(otimes_embed_rows(model, token, 1, x, &err), &err);
+    assert_ok(otimes_unembed_rows(unembed, 0, info->d_vocab_out, y, &err), &err);
+    for (int64_t c = 0; c < info->d_vocab_out; c++) {
+        row[c] = (double)(float)otimes_dot(x, y + c * d, d);
+    }
+    free(x);
+    free(y);
+}
+
+/* The extremes of one row, ids and values, bit for bit. */
+static void check_end(const otimes_memory_sink *memory, const char *end, const double *row,
+                      int64_t columns, int64_t at, int64_t kept)
+{
+    const double sign = strcmp(end, "top") ? -1 : 1;
+    char name[32];
+    int64_t count;
+    snprintf(name, sizeof name, "%s_value", end);
+    double *values = sink_values(memory, name, &count);
+    snprintf(name, sizeof name, "%s_id", end);
+    double *ids = sink_values(memory, name, &count);
+    for (int64_t k = 0; k < kept; k++) {
+        const int64_t id = (int64_t)ids[at * kept + k];
+        int64_t better = 0;
+        assert_in_range(id, 0, columns - 1);
+        for (int64_t c = 0; c < columns; c++) {
+            better += sign * row[c] > sign * row[id] || (row[c] == row[id] && c < id);
+        }
+        assert_int_equal(better, k);
+        assert_true(values[at * kept + k] == row[id]);
+    }
+    free(values);
+    free(ids);
+}
+
+/* Everything else of one row, by plain loops over the table itself. */
+static void check_row(const otimes_memory_sink *memory, const double *row, const double *exact,
+                      int64_t columns, int64_t at, int64_t top, int64_t diagonal)
 {
     int64_t count;
     double *values = sink_values(memory, "top_value", &count);
-    double *ids = sink_values(memory, "top_id", &count);
     double *log_probs = sink_values(memory, "top_log_prob", &count);
-    double *low = sink_values(memory, "bottom_value", &count);
-    double *low_ids = sink_values(memory, "bottom_id", &count);
     double *mean = sink_values(memory, "row_mean", &count);
     double *std = sink_values(memory, "row_std", &count);
     double *lse = sink_values(memory, "row_logsumexp", &count);
+    double *own = sink_values(memory, "diagonal_value", &count);
     double *rank = sink_values(memory, "diagonal_rank", &count);
     long double sum = 0, squares = 0, exps = 0;
     int64_t above = 0;
     for (int64_t c = 0; c < columns; c++) {
         sum += row[c];
         exps += expl((long double)row[c]);
-        above += diagonal >= 0 && row[c] > row[diagonal];
+        above += diagonal >= 0 && c != diagonal && row[c] > exact[diagonal];
     }
     for (int64_t c = 0; c < columns; c++) {
         squares += (row[c] - sum / columns) * (row[c] - sum / columns);
@@ -86,27 +131,47 @@ static void check_row(const otimes_memory_sink *memory, const double *row, int64
     assert_true(fabsl(std[at] - sqrtl(squares / columns)) < 1e-12L * (1 + sqrtl(squares)));
     assert_true(fabsl(lse[at] - logl(exps)) < 1e-6L);
     assert_int_equal(rank[at], diagonal >= 0 ? above : -1);
+    assert_true(diagonal >= 0 ? own[at] == exact[diagonal] : isnan(own[at]));
     for (int64_t k = 0; k < top; k++) {
-        int64_t better = 0, worse = 0;
-        const int64_t id = (int64_t)ids[at * top + k], low_id = (int64_t)low_ids[at * top + k];
-        for (int64_t c = 0; c < columns; c++) {
-            better += row[c] > row[id] || (row[c] == row[id] && c < id);
-            worse += row[c] < row[low_id] || (row[c] == row[low_id] && c < low_id);
-        }
-        assert_int_equal(better, k);
-        assert_int_equal(worse, k);
-        assert_true(values[at * top + k] == row[id] && low[at * top + k] == row[low_id]);
-        assert_true(fabs(log_probs[at * top + k] - (row[id] - lse[at])) < 1e-5);
+        assert_true(fabs(log_probs[at * top + k] - (values[at * top + k] - lse[at])) < 1e-5);
     }
     free(values);
-    free(ids);
     free(log_probs);
-    free(low);
-    free(low_ids);
     free(mean);
     free(std);
     free(lse);
+    free(own);
     free(rank);
+}
+
+static void consumers_of(const golden *g)
+{
+    enum { TOP = 5 };
+    int64_t count;
+    otimes_err err = {0};
+    const otimes_model_info *info = otimes_model_describe(g->model);
+    const int64_t columns = info->d_vocab_out;
+    otimes_unembed unembed;
+    otimes_bigram_settings settings;
+    otimes_bigram_settings_default(&settings);
+    settings.full = OTIMES_BIGRAM_FULL_F32;
+    settings.top = TOP;
+    otimes_memory_sink *memory = run(g->model, &settings);
+    double *table = sink_values(memory, "table", &count);
+    double *exact = malloc((size_t)columns * sizeof *exact);
+    assert_non_null(exact);
+    assert_ok(otimes_unembed_open(g->model, &unembed, &err), &err);
+    for (int64_t t = 0; t < info->d_vocab; t++) {
+        exact_row(g->model, &unembed, t, exact);
+        check_end(memory, "top", exact, columns, t, TOP);
+        check_end(memory, "bottom", exact, columns, t, TOP);
+        check_row(memory, table + t * columns, exact, columns, t, TOP,
+                  info->d_vocab == columns ? t : -1);
+    }
+    otimes_unembed_free(&unembed);
+    free(exact);
+    free(table);
+    otimes_memory_sink_free(&memory);
 }
 
 static void consumers(void **state)
@@ -114,23 +179,53 @@ static void consumers(void **state)
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
         golden g;
-        int64_t count;
         golden_open(&g, golden_names[i], true);
-        const otimes_model_info *info = otimes_model_describe(g.model);
-        otimes_bigram_settings settings;
-        otimes_bigram_settings_default(&settings);
-        settings.full = OTIMES_BIGRAM_FULL_F32;
-        settings.top = 5;
-        otimes_memory_sink *memory = run(g.model, &settings);
-        double *table = sink_values(memory, "table", &count);
-        for (int64_t t = 0; t < info->d_vocab; t++) {
-            check_row(memory, table + t * info->d_vocab_out, info->d_vocab_out, t, 5,
-                      info->d_vocab == info->d_vocab_out ? t : -1);
-        }
-        free(table);
-        otimes_memory_sink_free(&memory);
+        consumers_of(&g);
         golden_close(&g);
     }
+}
+
+/* What is left out changes nothing of what is not. */
+static void extremes_alone(void **state)
+{
+    (void)state;
+    static const char *const whole_row[] = {"top_log_prob", "row_mean", "row_std", "row_logsumexp",
+                                            "diagonal_rank"};
+    static const char *const kept[] = {"top_value", "top_id", "diagonal_value"};
+    golden g;
+    int64_t count, some_count;
+    const void *data;
+    golden_open(&g, "gemma2", true);
+    otimes_bigram_settings settings;
+    otimes_bigram_settings_default(&settings);
+    settings.exact = 1; /* with a soft cap */
+    settings.top = 4;
+    otimes_memory_sink *all = run(g.model, &settings);
+    settings.statistics = 0;
+    settings.bottom = 2;
+    otimes_memory_sink *some = run(g.model, &settings);
+    for (size_t i = 0; i < sizeof whole_row / sizeof *whole_row; i++) {
+        assert_non_null(otimes_memory_sink_array(all, whole_row[i], &data));
+        assert_null(otimes_memory_sink_array(some, whole_row[i], &data));
+    }
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        double *a = sink_values(all, kept[i], &count), *b = sink_values(some, kept[i], &some_count);
+        assert_int_equal(count, some_count);
+        assert_memory_equal(a, b, (size_t)count * sizeof *a);
+        free(a);
+        free(b);
+    }
+    double *four = sink_values(all, "bottom_value", &count);
+    double *two = sink_values(some, "bottom_value", &some_count);
+    assert_true(count == 2 * some_count && count > 0);
+    for (int64_t i = 0; i < some_count; i++) {
+        assert_true(two[i] == four[i / 2 * 4 + i % 2]);
+    }
+    free(four);
+    free(two);
+    otimes_memory_sink_free(&all);
+    otimes_memory_sink_free(&some);
+    golden_close(&g);
 }
 
 /* A restricted table is the corner of the whole one. */
@@ -202,6 +297,83 @@ static void half_table(void **state)
     golden_close(&g);
 }
 
+/* What an interrupted run left: every array but the one of that name. */
+typedef struct leftover {
+    otimes_sink *inner;
+    const char *missing;
+    int64_t ids, missing_id;
+    int64_t written;
+} leftover;
+
+static int left_attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err)
+{
+    const leftover *l = sink->state;
+    return l->inner->ops->attribute(l->inner, attr, err);
+}
+
+static int left_declare(otimes_sink *sink, const otimes_array *array, int *id, otimes_err *err)
+{
+    leftover *l = sink->state;
+    const int rc = l->inner->ops->declare(l->inner, array, id, err);
+    l->missing_id = strcmp(array->name, l->missing) ? l->missing_id : *id;
+    l->ids = strcmp(array->name, "token_id") ? l->ids : *id;
+    return rc;
+}
+
+static int left_write(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
+                      const void *data, otimes_err *err)
+{
+    leftover *l = sink->state;
+    l->written += id != l->ids;
+    return l->inner->ops->write(l->inner, id, start, count, data, err);
+}
+
+static int left_has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count)
+{
+    const leftover *l = sink->state;
+    (void)start;
+    (void)count;
+    return id != l->missing_id;
+}
+
+static int left_finish(otimes_sink *sink, otimes_err *err)
+{
+    (void)sink;
+    (void)err;
+    return OTIMES_OK;
+}
+
+/* A sheet of which any array lacks is computed again, one of which none does is not; a block of the table is
+ * never written twice. */
+static void what_is_there_already(void **state)
+{
+    (void)state;
+    static const otimes_sink_ops ops = {.attribute = left_attribute,
+                                        .declare = left_declare,
+                                        .write = left_write,
+                                        .has = left_has,
+                                        .finish = left_finish};
+    static const char *const missing[] = {"none", "top_value", "bottom_id", "diagonal_rank",
+                                          "table"};
+    golden g;
+    otimes_err err = {0};
+    otimes_bigram_settings settings;
+    golden_open(&g, "gpt2", true);
+    otimes_bigram_settings_default(&settings);
+    settings.full = OTIMES_BIGRAM_FULL_F32;
+    for (int i = 0; i < 5; i++) {
+        otimes_memory_sink *memory;
+        assert_ok(otimes_memory_sink_new(&memory, &err), &err);
+        leftover l = {
+            .inner = otimes_memory_sink_sink(memory), .missing = missing[i], .missing_id = -1};
+        otimes_sink sink = {&ops, &l};
+        assert_ok(otimes_bigram(g.model, &settings, &sink, &err), &err);
+        assert_int_equal(l.written, i == 0 ? 0 : strcmp(missing[i], "table") ? 10 : 11);
+        otimes_memory_sink_free(&memory);
+    }
+    golden_close(&g);
+}
+
 /* A sink that asks to stop is obeyed. */
 static int stop_at_once(otimes_sink *sink, double done, double total)
 {
@@ -254,6 +426,10 @@ static void requests_that_cannot_be_met(void **state)
     otimes_bigram_settings_default(&settings);
     settings.top = -1;
     assert_int_equal(otimes_bigram(g.model, &settings, sink, &err), OTIMES_ERR_ARGUMENT);
+    settings.top = 1;
+    settings.bottom = -2;
+    assert_int_equal(otimes_bigram(g.model, &settings, sink, &err), OTIMES_ERR_ARGUMENT);
+    assert_non_null(strstr(err.msg, "bottom: expected at least 0"));
     otimes_memory_sink_free(&memory);
     golden_close(&g);
 }
@@ -261,12 +437,10 @@ static void requests_that_cannot_be_met(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_of_goldens),
-        cmocka_unit_test(consumers),
-        cmocka_unit_test(chosen_rows_and_columns),
-        cmocka_unit_test(half_table),
-        cmocka_unit_test(cancelled),
-        cmocka_unit_test(requests_that_cannot_be_met),
+        cmocka_unit_test(tables_of_goldens), cmocka_unit_test(consumers),
+        cmocka_unit_test(extremes_alone),    cmocka_unit_test(chosen_rows_and_columns),
+        cmocka_unit_test(half_table),        cmocka_unit_test(what_is_there_already),
+        cmocka_unit_test(cancelled),         cmocka_unit_test(requests_that_cannot_be_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

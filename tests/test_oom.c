@@ -369,6 +369,8 @@ static void bigram(void **state)
     otimes_bigram_settings_default(&plain);
     otimes_bigram_settings_default(&all);
     all = (otimes_bigram_settings){.top = 3,
+                                   .bottom = 2,
+                                   .statistics = 1,
                                    .rows = rows,
                                    .row_count = 3,
                                    .columns = columns,

@@ -54,9 +54,12 @@ static void rows_of_all_kinds(void **state)
     for (int round = 0; round < 600; round++) {
         const double offset = offsets[round % 6], spread = spreads[round / 6 % 5];
         const int64_t n = 1 + below(round % 2 ? 40 : MOST);
+        float least = INFINITY;
         for (int64_t i = 0; i < n; i++) {
             x[i] = (float)(offset + spread * normal());
+            least = fminf(least, x[i]);
         }
+        assert_true(otimes_min(x, n) == least);
         otimes_row_stats stats = {0};
         otimes_row_stats_add(&stats, x, n);
         check_row(&stats, x, n);

@@ -10,8 +10,8 @@
 typedef struct options {
     common_options common;
     const char *rows, *columns;
-    int exact, full;
-    int64_t position;
+    int exact, full, statistics;
+    int64_t position, bottom;
 } options;
 
 static const opt_word full_types[] = {
@@ -41,6 +41,20 @@ static const opt own[] = {
      .offset = offsetof(options, position),
      .low = 0,
      .high = INT32_MAX},
+    {.name = "bottom",
+     .argument = "K",
+     .help = "smallest entries kept of each row; 0: none (default: as many as --top)",
+     .kind = OPT_NUMBER,
+     .offset = offsetof(options, bottom),
+     .low = 0,
+     .high = INT32_MAX},
+    {.name = "statistics",
+     .help =
+         "what only the whole row tells: log-probabilities, mean, standard deviation, logsumexp, "
+         "rank of the token itself (default: on); without it the extremes are found several "
+         "times faster",
+     .kind = OPT_SWITCH,
+     .offset = offsetof(options, statistics)},
     {.name = "full",
      .help = "also write the table itself (default type: float32)",
      .kind = OPT_CHOICE,
@@ -56,6 +70,8 @@ static void defaults(void *memory)
     otimes_bigram_settings settings;
     otimes_bigram_settings_default(&settings);
     o->position = settings.position;
+    o->bottom = settings.bottom;
+    o->statistics = settings.statistics;
 }
 
 /* What --tokens or the text restrict rows and columns to that have no option of their own. */
@@ -95,6 +111,8 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     settings.exact = o->exact;
     settings.position = o->position;
     settings.full = (otimes_bigram_full)o->full;
+    settings.bottom = o->bottom;
+    settings.statistics = o->statistics;
     rc = otimes_bigram(model, &settings, sink, err);
 done:
     otimes_index_list_free(&rows);
@@ -114,7 +132,7 @@ const command command_bigram = {
         "the row, and value and rank of the entry of the token itself. The table is computed in "
         "tiles and never held.",
     .example = "otimes bigram model/ -o bigram.h5 --top 20",
-    .shared = OPTS_TOKENS | OPTS_TEXT | OPTS_TOP,
+    .shared = OPTS_TOKENS | OPTS_TEXT | OPTS_TOP | OPTS_RESUME,
     .own = own,
     .size = sizeof(options),
     .defaults = defaults,

@@ -1,96 +1,88 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the files of the `bigram` analysis share: the request, the tile at hand, the arrays.
+ * What the files of the `bigram` analysis share: the request as a table, the arrays.
  */
 #ifndef OTIMES_ANALYSIS_BIGRAM_JOB_H
 #define OTIMES_ANALYSIS_BIGRAM_JOB_H
 
-#include <stddef.h>
-
 #include <otimes/bigram.h>
 
 #include "base/mem.h"
-#include "num/stats.h"
-#include "num/topk.h"
-#include "run/plan.h"
+#include "run/table.h"
+#include "run/table_rows.h"
+#include "run/vocab_side.h"
 
-/* Rows are taken by tiles, each tile by strips that one worker carries through all the columns of a
- * block: product and consumers while it is in cache. The shapes do not depend on the number of
- * threads, so neither do the results. */
-enum {
-    TILE_ROWS = OTIMES_TILE_ROWS,
-    STRIP_ROWS = OTIMES_STRIP_ROWS,
-    BLOCK_COLUMNS = OTIMES_BLOCK_COLUMNS
-};
+/* The vectors of the table: source tokens as the unembedding reads them, output tokens as W_U has them. An
+ * output bias is one dimension more, 1 times b_U. */
+typedef struct bigram_side {
+    otimes_vocab_side vocab; /* output tokens if it has an unembedding, otherwise source tokens */
+    const float *embed_norm; /* [2, d_model] weight and bias of the norm after W_E; NULL: none */
+    const float *position;   /* [d_model] added to each source token; NULL: none */
+    const otimes_unembed *norm; /* whose norm each source token then goes through; NULL: none */
+    const float *bias;          /* by output token; NULL: no such dimension. On both sides */
+} bigram_side;
 
-/* Running state of one row. */
-typedef struct bigram_row {
-    otimes_topk top, bottom;
-    otimes_row_stats stats;
-    int64_t diagonal_column; /* place of the row's own token among the columns; -1: none */
-    float diagonal;
-    int64_t above; /* entries larger than the diagonal */
-} bigram_row;
+enum { BIGRAM_ARRAYS = 10 };
 
-/* Results of one tile, as they are written. */
-typedef struct bigram_results {
-    float *top_value, *top_log_prob, *bottom_value; /* [TILE_ROWS, top] */
-    int32_t *top_id, *bottom_id;
-    double *mean, *std, *logsumexp; /* [TILE_ROWS] */
-    float *diagonal_value;
-    int64_t *diagonal_rank;
-} bigram_results;
+/* An array and where the rows of a sheet lie. */
+typedef struct bigram_output {
+    otimes_array array;
+    const void *data;
+    int id;
+} bigram_output;
+
+/* The arrays of the request; must outlive the sink. */
+typedef struct bigram_writer {
+    otimes_sink *sink;
+    otimes_axis token, output_token, column, rank, bottom_rank;
+    const char **token_labels, **output_labels, **column_labels;
+    int64_t *token_ids;
+    bigram_output outputs[BIGRAM_ARRAYS];
+    int output_count;
+    otimes_array table;
+    int table_id;
+} bigram_writer;
 
 typedef struct bigram_job {
     const otimes_model *model;
     const otimes_model_info *info;
     const otimes_bigram_settings *settings;
     otimes_unembed unembed;
-    const float *bias; /* [columns] with exact; NULL: none */
-    int64_t row_count, column_count, top;
-    float *embed_norm;  /* [2, d_model] weight and bias of the norm after W_E; NULL: none */
-    float *position;    /* [d_model] added to each row; NULL: none */
-    double softcap;     /* of exact logits; 0: none */
-    float *rows;        /* [TILE_ROWS, d_model] */
-    float *columns;     /* [BLOCK_COLUMNS, d_model] */
-    float *strips;      /* a worker's [STRIP_ROWS, BLOCK_COLUMNS]; with full [TILE_ROWS, ...] */
-    uint16_t *halves;   /* [TILE_ROWS, BLOCK_COLUMNS] with full=float16 */
-    bigram_row *states; /* [TILE_ROWS] */
-    bigram_results results;
-    int64_t first_row, tile_rows, first_column, block_columns; /* at hand */
-    otimes_pool pool;                                          /* every buffer above */
+    int64_t row_count, column_count, top, bottom;
+    double softcap; /* of exact logits; 0: none */
+    bigram_side row, column;
+    otimes_table table;     /* of those sides, before the cap */
+    otimes_table_rows rows; /* statistics of the sheet at hand */
+    /* Results of the sheet at hand that are not as the engine has them. */
+    float *top_value, *top_log_prob, *bottom_value; /* [sheet rows, top or bottom] */
+    int32_t *top_id, *bottom_id;
+    uint16_t *halves;  /* [sheet rows, block] with full=float16 */
+    int64_t first_row; /* of the sheet */
+    otimes_pool pool;
+    bigram_writer writer;
 } bigram_job;
 
-/* An array and where a tile of it lies. */
-typedef struct bigram_output {
-    otimes_array array;
-    size_t field; /* in bigram_results */
-    int id;
-} bigram_output;
+/* The table of checked settings. Release with otimes_bigram_free. */
+int otimes_bigram_open(bigram_job *job, otimes_err *err);
 
-enum { BIGRAM_OUTPUTS = 10 };
+/* The side as one of a table of rank otimes_bigram_rank. */
+otimes_table_side otimes_bigram_side(const bigram_side *side, int64_t count);
+int64_t otimes_bigram_rank(const bigram_side *side);
 
-/* The arrays of the request; the job and this must outlive the sink. */
-typedef struct bigram_writer {
-    const bigram_job *job;
-    otimes_sink *sink;
-    otimes_axis token, output_token, column, rank;
-    const char **token_labels, **output_labels, **column_labels;
-    int64_t *token_ids;
-    bigram_output outputs[BIGRAM_OUTPUTS];
-    otimes_array id_array, table;
-    int id_id, table_id;
-} bigram_writer;
+/* c tanh(x / c) of values where the model caps its logits. */
+void otimes_bigram_cap(const bigram_job *job, int64_t count, float *values);
 
-/* Facts of the result, then every array declared. Release with otimes_bigram_writer_free. */
-int otimes_bigram_declare(bigram_writer *writer, const bigram_job *job, otimes_sink *sink,
-                          otimes_err *err);
+/* Facts of the result, then every array declared. */
+int otimes_bigram_declare(bigram_job *job, otimes_sink *sink, otimes_err *err);
 
-/* The results of the tile at hand, and with `full` one block of the table. */
-int otimes_bigram_write_tile(const bigram_writer *writer, otimes_err *err);
-int otimes_bigram_write_block(const bigram_writer *writer, otimes_err *err);
+/* Whether an interrupted run wrote all of those rows. */
+bool otimes_bigram_has(const bigram_job *job, int64_t first, int64_t count);
 
-/* Accepts zeroed. */
-void otimes_bigram_writer_free(bigram_writer *writer);
+/* The results of the sheet at hand, and with `full` a block of the table. */
+int otimes_bigram_write_sheet(const bigram_job *job, int64_t rows, otimes_err *err);
+int otimes_bigram_write_block(const bigram_job *job, const otimes_table_values *block,
+                              otimes_err *err);
+
+void otimes_bigram_free(bigram_job *job);
 
 #endif

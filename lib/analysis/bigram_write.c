@@ -1,66 +1,72 @@
 /* SPDX-License-Identifier: MIT
  *
- * The arrays of `bigram`: what each is called and where a tile of it lies.
+ * The arrays of `bigram`: what each is called and where the rows of a sheet lie.
  */
 #include <stdbool.h>
 
 #include "analysis/bigram_job.h"
 #include "base/sink.h"
 #include "model/labels.h"
+#include "run/table_job.h"
 
-static int declare_outputs(bigram_writer *w, otimes_err *err)
+static int declare_outputs(bigram_job *job, otimes_err *err)
 {
-    const bigram_job *job = w->job;
+    bigram_writer *w = &job->writer;
+    const bool statistics = job->settings->statistics;
     const char *formula = job->settings->exact ? "LN_f(W_E (+ W_pos)) W_U + b_U" : "W_E W_U";
+    const otimes_axis *top = &w->rank, *bottom = job->top == job->bottom ? top : &w->bottom_rank;
     const struct {
         const char *name, *long_name;
         otimes_type type;
-        bool ranked;
+        const otimes_axis *axis; /* the second */
         const char *labels_of;
-        size_t field;
-    } list[BIGRAM_OUTPUTS] = {
-        {"top_value", "largest entries of each row", OTIMES_F32, true, NULL,
-         offsetof(bigram_results, top_value)},
-        {"top_id", "their output tokens", OTIMES_I32, true, "output_token",
-         offsetof(bigram_results, top_id)},
-        {"top_log_prob", "their log-probabilities under the row's softmax", OTIMES_F32, true, NULL,
-         offsetof(bigram_results, top_log_prob)},
-        {"bottom_value", "smallest entries of each row", OTIMES_F32, true, NULL,
-         offsetof(bigram_results, bottom_value)},
-        {"bottom_id", "their output tokens", OTIMES_I32, true, "output_token",
-         offsetof(bigram_results, bottom_id)},
-        {"row_mean", "mean of the row", OTIMES_F64, false, NULL, offsetof(bigram_results, mean)},
-        {"row_std", "population standard deviation of the row", OTIMES_F64, false, NULL,
-         offsetof(bigram_results, std)},
-        {"row_logsumexp", "log of the sum of exponentials of the row", OTIMES_F64, false, NULL,
-         offsetof(bigram_results, logsumexp)},
-        {"diagonal_value", "entry of the token itself", OTIMES_F32, false, NULL,
-         offsetof(bigram_results, diagonal_value)},
+        const void *data;
+        bool wanted;
+    } list[BIGRAM_ARRAYS] = {
+        {"top_value", "largest entries of each row", OTIMES_F32, top, NULL, job->top_value, true},
+        {"top_id", "their output tokens", OTIMES_I32, top, "output_token", job->top_id, true},
+        {"top_log_prob", "their log-probabilities under the row's softmax", OTIMES_F32, top, NULL,
+         job->top_log_prob, statistics},
+        {"bottom_value", "smallest entries of each row", OTIMES_F32, bottom, NULL,
+         job->bottom_value, true},
+        {"bottom_id", "their output tokens", OTIMES_I32, bottom, "output_token", job->bottom_id,
+         true},
+        {"row_mean", "mean of the row", OTIMES_F64, NULL, NULL, job->rows.mean, statistics},
+        {"row_std", "population standard deviation of the row", OTIMES_F64, NULL, NULL,
+         job->rows.std, statistics},
+        {"row_logsumexp", "log of the sum of exponentials of the row", OTIMES_F64, NULL, NULL,
+         job->rows.logsumexp, statistics},
+        {"diagonal_value", "entry of the token itself", OTIMES_F32, NULL, NULL, job->rows.own_value,
+         true},
         {"diagonal_rank", "how many entries of the row are larger than the token's own", OTIMES_I64,
-         false, NULL, offsetof(bigram_results, diagonal_rank)},
+         NULL, NULL, job->rows.own_rank, statistics},
     };
     int rc = OTIMES_OK;
-    for (int i = 0; rc == OTIMES_OK && i < BIGRAM_OUTPUTS; i++) {
-        w->outputs[i] = (bigram_output){
+    for (int i = 0; rc == OTIMES_OK && i < BIGRAM_ARRAYS; i++) {
+        if (!list[i].wanted) {
+            continue;
+        }
+        bigram_output *output = &w->outputs[w->output_count++];
+        *output = (bigram_output){
             .array = {.name = list[i].name,
                       .type = list[i].type,
-                      .ndim = list[i].ranked ? 2 : 1,
-                      .axis = {&w->token, &w->rank},
+                      .ndim = list[i].axis ? 2 : 1,
+                      .axis = {&w->token, list[i].axis},
                       .long_name = list[i].long_name,
                       .units = "1",
                       .formula = formula,
                       .orientation = "row = source token, column = output token",
                       .labels_of = list[i].labels_of},
-            .field = list[i].field,
+            .data = list[i].data,
         };
-        rc = otimes_sink_declare(w->sink, &w->outputs[i].array, &w->outputs[i].id, err);
+        rc = otimes_sink_declare(w->sink, &output->array, &output->id, err);
     }
     return rc;
 }
 
-static int make_axes(bigram_writer *w, otimes_err *err)
+static int make_axes(bigram_job *job, otimes_err *err)
 {
-    const bigram_job *job = w->job;
+    bigram_writer *w = &job->writer;
     const otimes_bigram_settings *s = job->settings;
     const otimes_model_info *info = job->info;
     int rc = otimes_token_labels(job->model, false, s->rows, job->row_count, &w->token_labels, err);
@@ -84,72 +90,42 @@ static int make_axes(bigram_writer *w, otimes_err *err)
     w->column = (otimes_axis){"column_token", job->column_count, w->column_labels,
                               w->column_labels ? NULL : s->columns, "chosen output token"};
     w->rank = (otimes_axis){"rank", job->top, NULL, NULL, "place, the extreme first"};
+    w->bottom_rank =
+        (otimes_axis){"bottom_rank", job->bottom, NULL, NULL, "place, the smallest first"};
     return rc;
 }
 
-static int declare_arrays(bigram_writer *w, otimes_err *err)
+static int declare_ids(bigram_job *job, otimes_err *err)
 {
-    const bigram_job *job = w->job;
-    const otimes_bigram_settings *s = job->settings;
-    int rc = make_axes(w, err);
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_axis(w->sink, &w->output_token, err);
-    }
-    w->id_array = (otimes_array){.name = "token_id",
-                                 .type = OTIMES_I64,
-                                 .ndim = 1,
-                                 .axis = {&w->token},
-                                 .long_name = "id of each source token",
-                                 .units = "1",
-                                 .formula = "id",
-                                 .orientation = "one entry a source token"};
-    if (rc == OTIMES_OK) {
-        rc = otimes_sink_declare(w->sink, &w->id_array, &w->id_id, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc =
-            otimes_sink_slab(w->sink, &w->id_array, w->id_id, 0, job->row_count, w->token_ids, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = declare_outputs(w, err);
-    }
-    if (rc != OTIMES_OK || s->full == OTIMES_BIGRAM_FULL_NONE) {
-        return rc;
-    }
+    bigram_writer *w = &job->writer;
+    const otimes_array ids = {.name = "token_id",
+                              .type = OTIMES_I64,
+                              .ndim = 1,
+                              .axis = {&w->token},
+                              .long_name = "id of each source token",
+                              .formula = "id",
+                              .orientation = "one entry a source token"};
+    const int rc = otimes_sink_axis(w->sink, &w->output_token, err);
+    return rc == OTIMES_OK ? otimes_sink_whole(w->sink, &ids, w->token_ids, err) : rc;
+}
+
+/* A chunk is what one strip has of one block, so that none is written twice. */
+static int declare_table(bigram_job *job, otimes_err *err)
+{
+    bigram_writer *w = &job->writer;
     w->table = w->outputs[0].array;
     w->table.name = "table";
-    w->table.type = s->full == OTIMES_BIGRAM_FULL_F16 ? OTIMES_F16 : OTIMES_F32;
-    w->table.ndim = 2;
-    w->table.axis[1] = s->columns ? &w->column : &w->output_token;
+    w->table.type = job->halves ? OTIMES_F16 : OTIMES_F32;
+    w->table.axis[1] = job->settings->columns ? &w->column : &w->output_token;
     w->table.long_name = "the table itself";
-    w->table.chunk[0] = 64;
-    w->table.chunk[1] = BLOCK_COLUMNS;
+    w->table.chunk[0] = OTIMES_TABLE_STRIP;
+    w->table.chunk[1] = OTIMES_TABLE_BLOCK;
     return otimes_sink_declare(w->sink, &w->table, &w->table_id, err);
 }
 
-int otimes_bigram_write_tile(const bigram_writer *w, otimes_err *err)
+static int write_attributes(const bigram_job *job, otimes_err *err)
 {
-    const bigram_job *job = w->job;
-    int rc = OTIMES_OK;
-    for (int i = 0; rc == OTIMES_OK && i < BIGRAM_OUTPUTS; i++) {
-        const void *data = *(void *const *)((const char *)&job->results + w->outputs[i].field);
-        rc = otimes_sink_slab(w->sink, &w->outputs[i].array, w->outputs[i].id, job->first_row,
-                              job->tile_rows, data, err);
-    }
-    return rc;
-}
-
-int otimes_bigram_write_block(const bigram_writer *w, otimes_err *err)
-{
-    const bigram_job *job = w->job;
-    const int64_t start[OTIMES_MAX_DIMS] = {job->first_row, job->first_column};
-    const int64_t count[OTIMES_MAX_DIMS] = {job->tile_rows, job->block_columns};
-    const void *data = job->halves ? (const void *)job->halves : (const void *)job->strips;
-    return w->sink->ops->write(w->sink, w->table_id, start, count, data, err);
-}
-
-static int write_attributes(const bigram_job *job, otimes_sink *sink, otimes_err *err)
-{
+    otimes_sink *sink = job->writer.sink;
     const otimes_bigram_settings *s = job->settings;
     int rc = otimes_model_attributes(job->model, sink, err);
     if (rc == OTIMES_OK) {
@@ -161,20 +137,65 @@ static int write_attributes(const bigram_job *job, otimes_sink *sink, otimes_err
     return rc == OTIMES_OK ? otimes_sink_i64(sink, "column_count", job->column_count, err) : rc;
 }
 
-int otimes_bigram_declare(bigram_writer *writer, const bigram_job *job, otimes_sink *sink,
-                          otimes_err *err)
+int otimes_bigram_declare(bigram_job *job, otimes_sink *sink, otimes_err *err)
 {
-    writer->job = job;
-    writer->sink = sink;
-    const int rc = write_attributes(job, sink, err);
-    return rc == OTIMES_OK ? declare_arrays(writer, err) : rc;
+    job->writer.sink = sink;
+    int rc = write_attributes(job, err);
+    if (rc == OTIMES_OK) {
+        rc = make_axes(job, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = declare_ids(job, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = declare_outputs(job, err);
+    }
+    if (rc == OTIMES_OK && job->settings->full != OTIMES_BIGRAM_FULL_NONE) {
+        rc = declare_table(job, err);
+    }
+    return rc;
 }
 
-void otimes_bigram_writer_free(bigram_writer *writer)
+int otimes_bigram_write_sheet(const bigram_job *job, int64_t rows, otimes_err *err)
 {
-    otimes_free(writer->token_labels);
-    otimes_free(writer->output_labels);
-    otimes_free(writer->column_labels);
-    otimes_free(writer->token_ids);
-    *writer = (bigram_writer){0};
+    const bigram_writer *w = &job->writer;
+    int rc = OTIMES_OK;
+    for (int i = 0; rc == OTIMES_OK && i < w->output_count; i++) {
+        rc = otimes_sink_slab(w->sink, &w->outputs[i].array, w->outputs[i].id, job->first_row, rows,
+                              w->outputs[i].data, err);
+    }
+    return rc;
+}
+
+int otimes_bigram_write_block(const bigram_job *job, const otimes_table_values *block,
+                              otimes_err *err)
+{
+    const bigram_writer *w = &job->writer;
+    const int64_t start[] = {block->first_row, block->first_column};
+    const int64_t count[] = {block->rows, block->columns};
+    const void *data = job->halves ? (const void *)job->halves : (const void *)block->values;
+    if (otimes_sink_has(w->sink, w->table_id, start,
+                        count)) { /* of a sheet that was not finished */
+        return OTIMES_OK;
+    }
+    return w->sink->ops->write(w->sink, w->table_id, start, count, data, err);
+}
+
+bool otimes_bigram_has(const bigram_job *job, int64_t first, int64_t rows)
+{
+    const bigram_writer *w = &job->writer;
+    bool has = true;
+    for (int i = 0; has && i < w->output_count; i++) {
+        const otimes_array *array = &w->outputs[i].array;
+        const int64_t start[] = {first, 0};
+        const int64_t count[] = {rows, array->ndim > 1 ? array->axis[1]->length : 1};
+        has = count[1] == 0 || otimes_sink_has(w->sink, w->outputs[i].id, start, count);
+    }
+    for (int64_t c = 0; has && w->table.name && c < job->column_count; c += OTIMES_TABLE_BLOCK) {
+        const int64_t left = job->column_count - c;
+        const int64_t start[] = {first, c};
+        const int64_t count[] = {rows, left < OTIMES_TABLE_BLOCK ? left : OTIMES_TABLE_BLOCK};
+        has = otimes_sink_has(w->sink, w->table_id, start, count);
+    }
+    return has;
 }

@@ -132,7 +132,7 @@ static void shape_tiles(neurons_job *job, int64_t most_rows)
     job->tile_rows = job->tile_rows < most_rows ? job->tile_rows : most_rows;
     job->tile_rows = job->tile_rows < job->room ? job->tile_rows : job->room;
     job->total *= (double)(passes > 0 ? passes : 1);
-    job->strip_columns = with_heads && heads > BLOCK_COLUMNS ? heads : BLOCK_COLUMNS;
+    job->strip_columns = with_heads ? heads : 0;
 }
 
 static int begin(neurons_job *job, int64_t most_rows, otimes_err *err)

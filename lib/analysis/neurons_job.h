@@ -16,9 +16,9 @@
 typedef enum neurons_side { SIDE_OUT, SIDE_IN, SIDE_GATE, SIDES } neurons_side;
 typedef enum neurons_way { WAY_Q, WAY_K, WAY_V, WAY_IN, WAY_GATE, WAYS } neurons_way;
 
-/* Strips of neurons by blocks of the vocabulary: the product of one is consumed while it is in cache.
+/* Strips of neurons by the heads of a layer: the product of one is consumed while it is in cache.
  * The shapes do not depend on the number of threads, so neither do the results. */
-enum { STRIP_ROWS = 256, BLOCK_COLUMNS = 1024, MOST_TILE_ROWS = 4096 };
+enum { STRIP_ROWS = 256, MOST_TILE_ROWS = 4096 };
 
 /* The reading and the writing half of one MLP: a layer's, an expert's, the shared expert's. */
 typedef struct neurons_unit {
@@ -54,12 +54,11 @@ typedef struct neurons_job {
     neurons_unit unit;
     int64_t tile_first, rows; /* of the tile at hand, in the unit; rows 0: none */
     float *row[SIDES];        /* [tile_rows, d_model] */
-    float *columns;           /* [BLOCK_COLUMNS, d_model] */
     float *strips;            /* a worker's [STRIP_ROWS, strip_columns] */
     int64_t strip_columns;
-    struct neurons_vocab_row *vocab_rows; /* [SIDES, tile_rows] */
-    float *null_rows;                     /* [null_directions, d_model] */
-    double *singular_values;              /* [d_model] of W_U, with null_directions */
+    struct otimes_moments *moments; /* [tile_rows] over the vocabulary */
+    float *null_rows;               /* [null_directions, d_model] */
+    double *singular_values;        /* [d_model] of W_U, with null_directions */
 
     neurons_found found[SIDES];
     double *cos_in_out, *cos_gate_out, *cos_in_gate, *b_in, *b_gate, *null_share; /* [room] */

@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Neurons over the vocabulary: rows of w W_U or W_E w by strips and blocks, each consumed while it is
- * in cache, so that no row is ever whole.
+ * Neurons over the vocabulary: w W_U and W_E w as rows of a table, none of which is ever whole.
  */
-#include <math.h>
 #include <string.h>
 
 #include "analysis/neurons_job.h"
-#include "base/par.h"
 #include "base/sink.h"
 #include "model/model.h"
 #include "num/la.h"
 #include "num/moments.h"
-#include "num/topk.h"
 #include "run/vocab.h"
-
-/* Running state of one row. */
-struct neurons_vocab_row {
-    otimes_moments moments;
-    otimes_topk top, bottom;
-};
+#include "run/vocab_side.h"
 
 /* ---- small singular directions of W_U ---- */
 
@@ -93,9 +84,7 @@ int otimes_neurons_vocab_begin(neurons_job *job, otimes_err *err)
             rc = new_found(job, (neurons_side)side, err);
         }
     }
-    job->columns = otimes_pool_new(&job->pool, BLOCK_COLUMNS * d, sizeof(float), &rc, err);
-    job->vocab_rows =
-        otimes_pool_new(&job->pool, SIDES * job->tile_rows, sizeof *job->vocab_rows, &rc, err);
+    job->moments = otimes_pool_new(&job->pool, job->tile_rows, sizeof *job->moments, &rc, err);
     if (rc == OTIMES_OK && (job->seen[SIDE_OUT] || null > 0)) {
         rc = otimes_unembed_open(job->model, &job->unembed, err);
     }
@@ -109,108 +98,84 @@ int otimes_neurons_vocab_begin(neurons_job *job, otimes_err *err)
 
 /* ---- the tile at hand ---- */
 
-/* The sides that one end of the vocabulary is multiplied by. */
+/* One side of the tile over one end of the vocabulary. */
 typedef struct pass {
-    const neurons_job *job;
-    neurons_side from, to; /* sides from .. to - 1 */
-    int64_t strips;        /* of a side */
-    int64_t first, count;  /* tokens of the block */
+    neurons_job *job;
+    neurons_side side;
+    otimes_vocab_side vocab;
+    double before; /* job->done */
 } pass;
 
-static int run_strip(void *context, int64_t item, int worker, otimes_err *err)
+static void see_strip(void *context, const otimes_table_values *strip)
+{
+    const pass *p = context;
+    for (int64_t i = 0; i < strip->rows; i++) {
+        otimes_moments_add(&p->job->moments[strip->first_row + i],
+                           strip->values + i * strip->columns, strip->columns);
+    }
+}
+
+static int finish_rows(void *context, const otimes_table_sheet *sheet, otimes_err *err)
 {
     const pass *p = context;
     const neurons_job *job = p->job;
-    const int64_t side = p->from + item / p->strips, at = item % p->strips * STRIP_ROWS;
-    const int64_t rows = job->rows - at < STRIP_ROWS ? job->rows - at : STRIP_ROWS;
-    const int64_t d = job->info->d_model;
-    float *product = job->strips + worker * STRIP_ROWS * job->strip_columns;
-    struct neurons_vocab_row *state = job->vocab_rows + side * job->tile_rows + at;
+    const neurons_found *f = &job->found[p->side];
+    const int64_t first = job->tile_first + sheet->first_row, kept = sheet->rows * job->kept;
     (void)err;
-    otimes_la_default->sgemm(false, true, rows, p->count, d, 1.0f, job->row[side] + at * d, d,
-                             job->columns, d, 0.0f, product, p->count);
-    for (int64_t i = 0; i < rows; i++) {
-        const float *values = product + i * p->count;
-        otimes_moments_add(&state[i].moments, values, p->count);
-        otimes_topk_scan(&state[i].top, values, p->count, (int32_t)p->first);
-        otimes_topk_scan(&state[i].bottom, values, p->count, (int32_t)p->first);
+    memcpy(f->top_value + first * job->kept, sheet->top_value, (size_t)kept * sizeof(float));
+    memcpy(f->top_id + first * job->kept, sheet->top_column, (size_t)kept * sizeof(int32_t));
+    memcpy(f->bottom_value + first * job->kept, sheet->bottom_value, (size_t)kept * sizeof(float));
+    memcpy(f->bottom_id + first * job->kept, sheet->bottom_column, (size_t)kept * sizeof(int32_t));
+    for (int64_t i = 0; i < sheet->rows; i++) {
+        const otimes_moments *moments = &job->moments[sheet->first_row + i];
+        f->mean[first + i] = otimes_moments_mean(moments);
+        f->variance[first + i] = otimes_moments_variance(moments);
+        f->skew[first + i] = otimes_moments_skew(moments);
+        f->kurtosis[first + i] = otimes_moments_kurtosis(moments);
+        f->max[first + i] = (double)sheet->top_value[i * job->kept];
+        f->min[first + i] = (double)sheet->bottom_value[i * job->kept];
     }
     return OTIMES_OK;
 }
 
-static void begin_rows(const neurons_job *job, int64_t side)
+static int tick_rows(void *context, double share, otimes_err *err)
 {
-    const neurons_found *f = &job->found[side];
-    const int64_t kept = job->kept;
-    struct neurons_vocab_row *state = job->vocab_rows + side * job->tile_rows;
-    for (int64_t i = 0; i < job->rows; i++) {
-        const int64_t at = (job->tile_first + i) * kept;
-        state[i] = (struct neurons_vocab_row){
-            .top = {.capacity = kept,
-                    .sign = 1,
-                    .value = f->top_value + at,
-                    .index = f->top_id + at},
-            .bottom = {.capacity = kept,
-                       .sign = -1,
-                       .value = f->bottom_value + at,
-                       .index = f->bottom_id + at},
-        };
-    }
+    const pass *p = context;
+    p->job->done = p->before + share * (double)p->job->rows;
+    return otimes_sink_progress(p->job->sink, p->job->done, p->job->total, err);
 }
 
-static void finish_rows(const neurons_job *job, int64_t side)
+static int run_side(neurons_job *job, neurons_side side, otimes_err *err)
 {
-    const neurons_found *f = &job->found[side];
-    struct neurons_vocab_row *state = job->vocab_rows + side * job->tile_rows;
-    for (int64_t i = 0; i < job->rows; i++) {
-        const int64_t at = job->tile_first + i;
-        otimes_topk_finish(&state[i].top);
-        otimes_topk_finish(&state[i].bottom);
-        f->mean[at] = otimes_moments_mean(&state[i].moments);
-        f->variance[at] = otimes_moments_variance(&state[i].moments);
-        f->skew[at] = otimes_moments_skew(&state[i].moments);
-        f->kurtosis[at] = otimes_moments_kurtosis(&state[i].moments);
-        f->max[at] = (double)state[i].top.value[0];
-        f->min[at] = (double)state[i].bottom.value[0];
-    }
-}
-
-/* Sides from .. to - 1 over W_U's columns, or W_E's rows. */
-static int run_end(neurons_job *job, const otimes_unembed *unembed, neurons_side from,
-                   neurons_side to, otimes_err *err)
-{
-    const int64_t total = unembed ? job->info->d_vocab_out : job->info->d_vocab;
-    pass p = {job, from, to, (job->rows + STRIP_ROWS - 1) / STRIP_ROWS, 0, 0};
-    int rc = OTIMES_OK;
-    for (int side = (int)from; side < (int)to; side++) {
-        begin_rows(job, side);
-    }
-    for (; rc == OTIMES_OK && p.first < total; p.first += BLOCK_COLUMNS) {
-        p.count = total - p.first < BLOCK_COLUMNS ? total - p.first : BLOCK_COLUMNS;
-        rc = otimes_vocab_rows(job->model, unembed, NULL, p.first, p.count, job->columns, err);
-        if (rc == OTIMES_OK) {
-            rc = otimes_par_for(p.strips * (int64_t)(to - from), job->model->threads, run_strip, &p,
-                                err);
-        }
-        if (rc == OTIMES_OK) {
-            job->done += (double)(job->rows * p.count) * (double)(to - from) / (double)total;
-            rc = otimes_sink_progress(job->sink, job->done, job->total, err);
-        }
-    }
-    for (int side = (int)from; rc == OTIMES_OK && side < (int)to; side++) {
-        finish_rows(job, side);
-    }
-    return rc;
+    static const otimes_table_consumer every = {.strip = see_strip};
+    const otimes_model_info *info = job->info;
+    pass p = {.job = job, .side = side, .vocab.model = job->model, .before = job->done};
+    p.vocab.unembed = side == SIDE_OUT ? &job->unembed : NULL;
+    const otimes_table_vectors rows = {info->d_model, job->row[side]};
+    const otimes_table table = {
+        .rank = info->d_model,
+        .row = otimes_table_side_in_memory(&rows, job->rows),
+        .column = otimes_vocab_side_of_table(&p.vocab,
+                                             side == SIDE_OUT ? info->d_vocab_out : info->d_vocab),
+        .threads = job->model->threads,
+    };
+    const otimes_table_ask ask = {.top = job->kept,
+                                  .bottom = job->kept,
+                                  .every = &every,
+                                  .finish = finish_rows,
+                                  .tick = tick_rows,
+                                  .context = &p};
+    memset(job->moments, 0, (size_t)job->rows * sizeof *job->moments);
+    return otimes_table_run(&table, &ask, err);
 }
 
 int otimes_neurons_vocab(neurons_job *job, otimes_err *err)
 {
     int rc = OTIMES_OK;
-    if (job->seen[SIDE_OUT]) {
-        rc = run_end(job, &job->unembed, SIDE_OUT, SIDE_IN, err);
-    }
-    if (rc == OTIMES_OK && job->seen[SIDE_IN]) {
-        rc = run_end(job, NULL, SIDE_IN, job->seen[SIDE_GATE] ? SIDES : SIDE_GATE, err);
+    for (int side = 0; rc == OTIMES_OK && side < SIDES; side++) {
+        if (job->seen[side]) {
+            rc = run_side(job, (neurons_side)side, err);
+        }
     }
     return rc;
 }

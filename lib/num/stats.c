@@ -67,6 +67,28 @@ float otimes_max(const float *values, int64_t count)
     return largest;
 }
 
+float otimes_min(const float *values, int64_t count)
+{
+    float lane[LANES];
+    for (int j = 0; j < LANES; j++) {
+        lane[j] = INFINITY;
+    }
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int j = 0; j < LANES; j++) {
+            lane[j] = values[i + j] < lane[j] ? values[i + j] : lane[j];
+        }
+    }
+    float smallest = INFINITY;
+    for (; i < count; i++) {
+        smallest = values[i] < smallest ? values[i] : smallest;
+    }
+    for (int j = 0; j < LANES; j++) {
+        smallest = lane[j] < smallest ? lane[j] : smallest;
+    }
+    return smallest;
+}
+
 /* exp(x) for x <= 0 without a call, so that a loop over it is vectorised: x = n log 2 + r with
  * |r| <= log(2)/2, exp(r) by its Taylor polynomial of degree 6 (remainder 1.2e-7 relative at the
  * ends), 2^n by its bits. Below the smallest normal number it gives 0. */

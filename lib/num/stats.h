@@ -7,10 +7,11 @@
 
 #include "base/err.h"
 
-/* In a fixed order of 16 sums side by side. Of nothing 0 and -INFINITY. */
+/* In a fixed order of 16 sums side by side. Of nothing 0, -INFINITY and INFINITY. */
 double otimes_sum(const float *values, int64_t count);
 double otimes_sum_square_deviations(const float *values, int64_t count, double mean);
 float otimes_max(const float *values, int64_t count);
+float otimes_min(const float *values, int64_t count);
 
 /* Mean, spread and logsumexp of a row that arrives in pieces; a zeroed one is empty. */
 typedef struct otimes_row_stats {

@@ -2,15 +2,20 @@
 #include "run/plan.h"
 
 #include "base/par.h"
+#include "run/table_job.h"
 #include "run/vocab.h"
 
 int64_t otimes_plan_bigram(const otimes_model_info *info, int threads)
 {
-    const int64_t workers = otimes_par_workers(OTIMES_TILE_ROWS / OTIMES_STRIP_ROWS, threads);
-    const int64_t tiles = (OTIMES_TILE_ROWS + OTIMES_BLOCK_COLUMNS) * info->d_model;
-    const int64_t strips = workers * OTIMES_STRIP_ROWS * OTIMES_BLOCK_COLUMNS;
+    const otimes_table table = {.rank = info->d_model, .row.count = info->d_vocab};
+    const int64_t rows = otimes_table_sheet_rows(&table);
+    const int64_t strips = (rows + OTIMES_TABLE_STRIP - 1) / OTIMES_TABLE_STRIP;
+    const int64_t strip = (int64_t)OTIMES_TABLE_STRIP * (OTIMES_TABLE_BLOCK + info->d_model);
+    const int64_t tiles =
+        (rows + OTIMES_TABLE_BLOCK) * info->d_model + otimes_par_workers(strips, threads) * strip;
+    const int64_t results = 768 * rows;            /* extremes, statistics and their states */
     const int64_t labels = 2 * info->d_vocab * 24; /* pointer and a short text a token */
-    return (tiles + strips) * (int64_t)sizeof(float) + labels;
+    return tiles * (int64_t)sizeof(float) + results + labels;
 }
 
 int64_t otimes_plan_heads(const otimes_model_info *info, int threads)

@@ -9,7 +9,7 @@ command -v timeout >/dev/null || exit 77
 resumable=
 for command in $(commands); do
     "$otimes" "$command" --help >"$work/help"
-    if grep -q -e '--\[no-\]resume' "$work/help" && grep -q -e '--text-file' "$work/help"; then
+    if grep -q -e '--\[no-\]resume' "$work/help" && grep -q -e '--batch' "$work/help"; then
         resumable="$resumable $command"
     fi
 done

@@ -267,6 +267,24 @@ def test_bigram_subset(run: Run) -> None:
     assert list(data["diagonal_rank"].values[1:]) == [-1, -1]
 
 
+def test_bigram_extremes_alone(run: Run) -> None:
+    """Without statistics the extremes are the same, and the smallest have an axis of their own."""
+    whole = run("bigram", GOLDEN / "gpt2", "--top", "4")
+    part = run("bigram", GOLDEN / "gpt2", "--top", "4", "--bottom", "2", "--no-statistics")
+    assert part["bottom_value"].dims == part["bottom_id"].dims == ("token", "bottom_rank")
+    assert set(whole.data_vars) - set(part.data_vars) == {
+        "top_log_prob",
+        "row_mean",
+        "row_std",
+        "row_logsumexp",
+        "diagonal_rank",
+    }
+    for name in ("top_value", "top_id", "diagonal_value"):
+        assert (part[name].values == whole[name].values).all()
+    for name in ("bottom_value", "bottom_id"):
+        assert (part[name].values == whole[name].values[:, :2]).all()
+
+
 def test_layers_and_heads(run: Run) -> None:
     """A choice of layers and heads is that part of the whole."""
     whole = run("heads", GOLDEN / "transformer_lens")
