@@ -4,6 +4,7 @@
  */
 #include "oom.h"
 
+#include <otimes/circuit.h>
 #include <otimes/compare.h>
 #include <otimes/compose.h>
 #include <otimes/neurons.h>
@@ -191,6 +192,48 @@ static void trigrams(void **state)
     otimes_model_close(&model);
 }
 
+static int run_circuit(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
+{
+    return otimes_circuit(a->model, a->settings, sink, err);
+}
+
+static void circuits(void **state)
+{
+    (void)state;
+    static const otimes_circuit_head head = {1, 1};
+    static const int64_t columns[] = {0, 5, 6};
+    otimes_circuit_settings settings;
+    otimes_circuit_settings_default(&settings);
+    settings.top = 2;
+    settings.bottom = 1;
+    settings.sides = OTIMES_CIRCUIT_ROWS | OTIMES_CIRCUIT_COLUMNS;
+    for (int way = OTIMES_CIRCUIT_BLOCKS; way <= OTIMES_CIRCUIT_SCREEN; way++) {
+        settings.way = (otimes_circuit_way)way;
+        otimes_model *model = oom_golden("transformer_lens");
+        until_it_succeeds("otimes_circuit", oom_analyse,
+                          &(oom_analysis){model, &settings, run_circuit}, 40);
+        otimes_model_close(&model);
+    }
+    settings.way = OTIMES_CIRCUIT_FASTEST;
+    settings.which = OTIMES_CIRCUIT_K_COMPOSED;
+    settings.earlier = (otimes_circuit_head){0, 1};
+    settings.heads = &head;
+    settings.head_count = 1;
+    settings.offset = 2;
+    settings.columns = columns;
+    settings.column_count = 3;
+    settings.statistics = 1;
+    settings.bins = 2;
+    settings.high = 1;
+    settings.largest = 2;
+    settings.threshold = 1e-6;
+    settings.full = OTIMES_CIRCUIT_FULL_F16;
+    otimes_model *model = oom_golden("qwen2");
+    until_it_succeeds("otimes_circuit, everything", oom_analyse,
+                      &(oom_analysis){model, &settings, run_circuit}, 60);
+    otimes_model_close(&model);
+}
+
 static void qk(void **state)
 {
     (void)state;
@@ -219,6 +262,7 @@ int main(void)
         cmocka_unit_test_teardown(neurons, oom_end),
         cmocka_unit_test_teardown(compared_heads, oom_end),
         cmocka_unit_test_teardown(trigrams, oom_end),
+        cmocka_unit_test_teardown(circuits, oom_end),
         cmocka_unit_test_teardown(qk, oom_end),
     };
     oom_count_json();

@@ -29,6 +29,7 @@ def schema_cases() -> list[Any]:
         cases.append(pytest.param("ablate", name, id=f"ablate-{name}"))
         cases.append(pytest.param("info", name, id=f"info-{name}"))
         cases.append(pytest.param("bigram", name, id=f"bigram-{name}"))
+        cases.append(pytest.param("circuit", name, id=f"circuit-{name}"))
         cases.append(pytest.param("heads", name, id=f"heads-{name}"))
         if load(GOLDEN / name).cfg.n_layers > 1:
             cases.append(pytest.param("compose", name, id=f"compose-{name}"))
@@ -61,6 +62,10 @@ def options_for(command: str, model: Model) -> list[str]:
         one = model.cfg.d_vocab == model.cfg.d_vocab_out
         options = ["--tokens", "3,1,4,1,5", "--target", "#1", "--against", "2", "--full"]
         return options + ([] if one else ["--no-loss"])
+    if command == "circuit":
+        ends = ["--top", "3", "--bottom", "3", "--side", "both", "--largest", "4"]
+        whole = ["--statistics", "--histogram=-1:1:5", "--full", "--threshold", "1e-3"]
+        return ["--head", "0.0,0.1", *ends, *whole]
     if command == "trigrams":
         return ["--top", "4", *(["--offsets", "0,2"] if rotary(model) else [])]
     if command == "orders":
@@ -119,7 +124,8 @@ def test_tokens_of_ids(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["info", "bigram", "compare", "compose", "heads", "convert", "qk", "virtual"]
+    "command",
+    ["info", "bigram", "circuit", "compare", "compose", "heads", "convert", "qk", "virtual"],
 )
 def test_attributes(run: Run, command: str) -> None:
     """What the root attributes say of the run and of the model."""
