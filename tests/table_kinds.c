@@ -231,6 +231,36 @@ static void lengths(tabled *t, double size)
     }
 }
 
+static void lengths_of_columns(tabled *t, double size)
+{
+    both_gaussian(t, 1, 0);
+    for (int64_t j = 0; j < t->columns; j++) {
+        scale_vector(t->y + j * t->rank, t->rank, pow(size, 2 * uniform() - 1));
+    }
+}
+
+/* The same in pairs of opposite ones, so that their mean is zero. */
+static void opposite_columns(tabled *t, double size)
+{
+    lengths_of_columns(t, size);
+    for (int64_t j = 1; j < t->columns; j += 2) {
+        copy_vector(t->y, t->rank, j, t->y + (j - 1) * t->rank);
+        scale_vector(t->y + j * t->rank, t->rank, -1);
+    }
+}
+
+/* Columns with a common part, along which every other hundred of rows looks, the others away from it. */
+static void turning_rows(tabled *t, double size)
+{
+    both_gaussian(t, 1, 0);
+    for (int64_t j = 0; j < t->columns; j++) {
+        t->y[j * t->rank] += (float)(size * uniform());
+    }
+    for (int64_t i = 0; i < t->rows; i++) {
+        t->x[i * t->rank] += (float)(i / 100 % 2 ? size : -size);
+    }
+}
+
 static void outlier_columns(tabled *t, double size)
 {
     both_gaussian(t, 1, 0);
@@ -410,6 +440,10 @@ const table_kind table_kinds[] = {
     {"balanced 1e25", balanced, 1e25, false},
     {"lengths 1e2", lengths, 1e2, false},
     {"lengths 1e18", lengths, 1e18, false},
+    {"lengths of columns 1e36", lengths_of_columns, 1e36, false},
+    {"opposite columns to 1e10", opposite_columns, 1e10, false},
+    {"opposite columns to 1e36", opposite_columns, 1e36, false},
+    {"turning rows", turning_rows, 10, false},
     {"one vector", few_vectors, 1, false},
     {"three vectors", few_vectors, 3, false},
     {"some zero vectors", zero_vectors, 0.3, false},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The table engine against whole tables, entry by entry: both ways, on every kind of data, all numbers of
- * extremes, thresholds, threads, shapes drawn by thousands. `test_table N` draws those from number N on.
+ * extremes, thresholds, threads, sets of kernels, shapes drawn by thousands. `test_table N` draws those from
+ * number N on. Linked with --wrap.
  */
 #include "support.h"
 
@@ -24,6 +25,16 @@ static const otimes_table_way ways[] = {OTIMES_TABLE_BLOCKS, OTIMES_TABLE_SCREEN
 enum { WAYS = sizeof ways / sizeof *ways };
 static const int thread_counts[] = {1, 2, 3, 7};
 static uint64_t first_shape;
+
+/* The screen takes the fastest kernels there are, but for the first `kernels` of them. */
+static int kernels;
+const otimes_screen *__real_otimes_screen_choice(int rank);
+const otimes_screen *__wrap_otimes_screen_choice(int rank);
+const otimes_screen *__wrap_otimes_screen_choice(int rank)
+{
+    const otimes_screen *slower = __real_otimes_screen_choice(rank + kernels);
+    return slower ? slower : &otimes_screen_reference;
+}
 
 /* Its own, so that what is drawn does not depend on how much a table took. */
 static uint64_t draw_state;
@@ -113,6 +124,7 @@ static void random_shapes(void **state)
                               .threshold = draw_threshold(&t),
                               .threads = thread_counts[draw(4)],
                               .transposed = draw(3) == 0};
+            kernels = (int)draw(3);
             for (int w = 0; w < WAYS; w++) {
                 ask.way = ways[w];
                 tabled_hold(&t, &ask, what);
@@ -120,6 +132,7 @@ static void random_shapes(void **state)
         }
         tabled_free(&t);
     }
+    kernels = 0;
 }
 
 /* Around strips of rows and blocks of columns. */
@@ -134,6 +147,7 @@ static void edges_of_tiles(void **state)
             const size_t number = i * sizeof columns / sizeof *columns + j;
             const table_kind *kind = &table_kinds[number % (size_t)table_kind_count()];
             tabled t = table_of_kind(kind, rows[i], columns[j], ranks[number % 7], number);
+            kernels = (int)(number % 5 % 3);
             for (int w = 0; w < WAYS; w++) {
                 const tabled_ask ask = {.top = 100,
                                         .bottom = 3,
@@ -146,6 +160,7 @@ static void edges_of_tiles(void **state)
             tabled_free(&t);
         }
     }
+    kernels = 0;
 }
 
 /* A table of vectors without numbers, which the screen refuses: all zeros. */
@@ -173,6 +188,7 @@ static void high_rank(void **state)
             const int64_t rank = OTIMES_SCREEN_RANK + above;
             tabled t = table_of_kind(kind, 3, 37, rank, 5);
             for (int way = OTIMES_TABLE_EITHER; way <= OTIMES_TABLE_SCREEN; way++) {
+                kernels = i % 3;
                 const tabled_ask ask = {.top = 5, .bottom = 5, .way = way, .threads = 2};
                 if (above && way == OTIMES_TABLE_SCREEN) {
                     tabled_refused(&t, &ask);
@@ -183,6 +199,7 @@ static void high_rank(void **state)
             tabled_free(&t);
         }
     }
+    kernels = 0;
 }
 
 /* Several sheets, many blocks; each number of threads gives the same because each gives the right one. */
@@ -211,6 +228,7 @@ static void larger(void **state)
         tabled t =
             table_of_kind(kind, tables[i].rows / share, tables[i].columns, tables[i].rank, i);
         for (int n = 0; n < 4 * WAYS; n++) {
+            kernels = n / WAYS % 2; /* the plain-C ones would take long */
             const tabled_ask ask = {.top = tables[i].top,
                                     .bottom = tables[i].bottom,
                                     .threshold = tables[i].threshold,
@@ -220,6 +238,7 @@ static void larger(void **state)
         }
         tabled_free(&t);
     }
+    kernels = 0;
 }
 
 /* Beside the float32 product, which users would sort: integers give the same lists; elsewhere columns

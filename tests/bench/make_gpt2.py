@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Writes a seeded random checkpoint of GPT-2's shape: Hugging Face names, float32, one file.
 
-``make_gpt2.py SHAPE FOLDER [--layers N] [--seed 0]``, SHAPE being small (0.5 GB), medium (1.4 GB),
-large (3.1 GB) or xl (6.2 GB). One tensor at a time, so it takes a few times the embedding's memory.
-The matrices are Gaussian with a spectrum laid over it that falls as trained ones do: columns scaled
-by k^-0.3 behind a random reflection. Embeddings share a common direction, as GPT-2's do.
+``make_gpt2.py SHAPE FOLDER [--layers N] [--seed 0] [--vocab N] [--embedding KIND]``, SHAPE being
+small (0.5 GB), medium (1.4 GB), large (3.1 GB) or xl (6.2 GB). One tensor at a time, so it takes a
+few times the embedding's memory. The matrices are Gaussian with a spectrum laid over it that falls
+as trained ones do: columns scaled by k^-0.3 behind a random reflection. Embeddings share a common
+direction, as GPT-2's do; with KIND gaussian or trained they are those of make_vocabulary.py.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from make_vocabulary import KINDS, vectors
 
 VOCAB, N_CTX = 50257, 1024
 
@@ -25,6 +28,7 @@ class Shape:
     layers: int
     d_model: int
     heads: int
+    vocab: int = VOCAB
 
 
 SHAPES = {
@@ -52,7 +56,9 @@ def vector(rng: np.random.Generator, size: int, mean: float, spread: float) -> n
     return (mean + spread * rng.standard_normal(size)).astype(np.float32)
 
 
-def weights(shape: Shape, layers: int) -> Iterator[tuple[str, tuple[int, ...], Make]]:
+def weights(
+    shape: Shape, layers: int, kind: str | None = None
+) -> Iterator[tuple[str, tuple[int, ...], Make]]:
     """All tensors under the names GPT2LMHeadModel writes; the unembedding is tied."""
     d = shape.d_model
 
@@ -63,11 +69,13 @@ def weights(shape: Shape, layers: int) -> Iterator[tuple[str, tuple[int, ...], M
         return name, (size,), lambda rng: vector(rng, size, mean, spread)
 
     def embedding(rng: np.random.Generator) -> np.ndarray:
-        out = matrix(rng, VOCAB, d, 0.14)
+        if kind:
+            return np.concatenate(list(vectors(rng, kind, shape.vocab, d)))
+        out = matrix(rng, shape.vocab, d, 0.14)
         out += vector(rng, d, 0, 0.05)
         return out
 
-    yield "transformer.wte.weight", (VOCAB, d), embedding
+    yield "transformer.wte.weight", (shape.vocab, d), embedding
     yield dense("transformer.wpe.weight", N_CTX, d, 0.1)
     yield line("transformer.ln_f.weight", d, 1.5, 0.4)
     yield line("transformer.ln_f.bias", d, 0, 0.1)
@@ -110,20 +118,27 @@ def config(shape: Shape, layers: int) -> dict[str, object]:
         "n_head": shape.heads,
         "n_layer": layers,
         "n_positions": N_CTX,
-        "vocab_size": VOCAB,
+        "vocab_size": shape.vocab,
         "tie_word_embeddings": True,
     }
 
 
-def make(name: str, folder: Path, layers: int | None = None, seed: int = 0) -> None:
+def make(
+    name: str,
+    folder: Path,
+    layers: int | None = None,
+    seed: int = 0,
+    vocab: int = VOCAB,
+    kind: str | None = None,
+) -> None:
     """Writes model.safetensors and config.json; the latter last, so that it marks a whole one."""
-    shape = SHAPES[name]
+    shape = replace(SHAPES[name], vocab=vocab)
     count = shape.layers if layers is None else layers
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "model.safetensors").open("wb") as file:
         file.write(header(shape, count))
-        for _, _, numbers in weights(shape, count):
+        for _, _, numbers in weights(shape, count, kind):
             file.write(memoryview(numbers(rng).astype("<f4", copy=False)).cast("B"))
     (folder / "config.json").write_text(json.dumps(config(shape, count), indent=1) + "\n")
 
@@ -134,8 +149,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    make(arguments.shape, arguments.folder, arguments.layers, arguments.seed)
+    parser.add_argument("--vocab", type=int, default=VOCAB)
+    parser.add_argument("--embedding", choices=KINDS)
+    a = parser.parse_args()
+    make(a.shape, a.folder, a.layers, a.seed, a.vocab, a.embedding)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from make_gpt2 import matrix, vector
+from make_vocabulary import bfloat16
 
 D_MODEL, HEADS, KV_HEADS, D_HEAD = 4096, 32, 8, 128
 D_MLP, VOCAB, N_CTX = 64, 256, 8192  # 14336 and 128256 in Llama 3 8B
@@ -40,12 +41,6 @@ def shapes(layers: int) -> dict[str, tuple[int, ...]]:
             at + "post_attention_layernorm.weight": (D_MODEL,),
         }
     return out
-
-
-def bfloat16(x: np.ndarray) -> np.ndarray:
-    """Its bits, rounded to the nearest, ties to even."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
 
 
 def header(tensors: dict[str, tuple[int, ...]]) -> bytes:
