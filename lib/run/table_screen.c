@@ -18,7 +18,7 @@ enum {
 };
 
 /* Smaller tables are done before their columns are narrow. */
-enum { FEWEST_COLUMNS = 1024, FEWEST_ROWS = 192, LEAST_RANK = 16, COLUMNS_A_PLACE = 16 };
+enum { FEWEST_COLUMNS = 2048, FEWEST_ROWS = 192, LEAST_RANK = 16, COLUMNS_A_PLACE = 16 };
 
 typedef struct state {
     otimes_table_job *job;
@@ -45,10 +45,11 @@ typedef struct state {
 
 int otimes_table_screen_pays(const otimes_table *table, const otimes_table_ask *ask)
 {
-    return otimes_screen_choice(0)->fast && table->rank >= LEAST_RANK &&
-           table->rank <= OTIMES_SCREEN_RANK && table->column.count >= FEWEST_COLUMNS &&
-           table->row.count >= FEWEST_ROWS &&
-           (ask->top + ask->bottom) * COLUMNS_A_PLACE <= table->column.count;
+    const int64_t places = ask->top + ask->bottom;
+    return otimes_screen_choice(0)->fast && (places > 0 || ask->threshold != 0) &&
+           table->rank >= LEAST_RANK && table->rank <= OTIMES_SCREEN_RANK &&
+           table->column.count >= FEWEST_COLUMNS && table->row.count >= FEWEST_ROWS &&
+           places <= table->column.count / COLUMNS_A_PLACE;
 }
 
 static void close_screen(void *memory)
