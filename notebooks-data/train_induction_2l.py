@@ -288,10 +288,11 @@ def evaluate(args):
 
 def write_texts(args):
     """held_out.jsonl and repeated_32.jsonl in a folder: rows of measure(), a line each. Windows of
-    text are one token shorter than there, as many as the model takes."""
+    text are one token shorter than there, as many as the model takes. train.jsonl and
+    held_out_files.jsonl: the texts themselves, a file a line."""
     saved = json.loads((args.out / "metrics.json").read_text())
     tok = Tokenizer.from_file(str(args.out / "tokenizer.json"))
-    _, held_texts, digest = read_corpus()
+    train_texts, held_texts, digest = read_corpus()
     stream, ctx = encode(tok, held_texts), CONFIG["n_ctx"]
     starts = torch.linspace(0, len(stream) - ctx - 1, 256).long()
     gen = torch.Generator().manual_seed(saved["seed"] + 2)
@@ -301,6 +302,9 @@ def write_texts(args):
     for name, ids in rows.items():
         (args.texts / f"{name}.jsonl").write_text(
             "".join(json.dumps({"tokens": row}) + "\n" for row in ids.tolist()))
+    for name, texts in {"train": train_texts, "held_out_files": held_texts}.items():
+        (args.texts / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"text": BOS + text}) + "\n" for text in texts))
     return {"texts": str(args.texts), "corpus as in training": digest == saved["corpus_sha256"]}
 
 

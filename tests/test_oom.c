@@ -389,6 +389,43 @@ static void bigram(void **state)
     otimes_model_close(&model);
 }
 
+/* Enough pairs for the table of counts to grow, tokens in rising order for that of tokens to. */
+static int count_bigrams(void *context, otimes_err *err)
+{
+    otimes_bigram_counts *counts;
+    int64_t id[100];
+    int rc = otimes_bigram_counts_new(&counts, err);
+    assert_true((rc == OTIMES_OK) == (counts != NULL));
+    (void)context;
+    for (int64_t t = 1; rc == OTIMES_OK && t < 80; t++) {
+        for (int64_t i = 0; i < 100; i++) {
+            id[i] = i * t % 101 + 10 * t;
+        }
+        rc = otimes_bigram_counts_add(counts, id, 100, err);
+    }
+    otimes_bigram_counts_free(&counts);
+    return rc;
+}
+
+static void bigram_corpus(void **state)
+{
+    (void)state;
+    static const int64_t text[] = {1, 2, 1, 3, 7};
+    otimes_err err = {0};
+    otimes_bigram_counts *counts;
+    otimes_bigram_settings settings;
+    otimes_bigram_settings_default(&settings);
+    until_it_succeeds("otimes_bigram_counts", count_bigrams, NULL, 5);
+    assert_ok(otimes_bigram_counts_new(&counts, &err), &err);
+    assert_ok(otimes_bigram_counts_add(counts, text, 5, &err), &err);
+    settings.corpus = counts;
+    otimes_model *model = oom_golden("gpt2");
+    until_it_succeeds("otimes_bigram, corpus", oom_analyse,
+                      &(oom_analysis){model, &settings, run_bigram}, 80);
+    otimes_model_close(&model);
+    otimes_bigram_counts_free(&counts);
+}
+
 static void heads(void **state)
 {
     (void)state;
@@ -497,6 +534,7 @@ int main(void)
         cmocka_unit_test_teardown(tokens, oom_end),
         cmocka_unit_test_teardown(info, oom_end),
         cmocka_unit_test_teardown(bigram, oom_end),
+        cmocka_unit_test_teardown(bigram_corpus, oom_end),
         cmocka_unit_test_teardown(heads, oom_end),
         cmocka_unit_test_teardown(results, oom_end),
     };

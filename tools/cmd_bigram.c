@@ -4,12 +4,14 @@
 #include <stddef.h>
 
 #include "command.h"
+#include "corpus.h"
+#include "fail.h"
 #include "select.h"
 #include "text.h"
 
 typedef struct options {
     common_options common;
-    const char *rows, *columns;
+    const char *rows, *columns, *corpus;
     int exact, full, statistics;
     int64_t position, bottom;
 } options;
@@ -61,6 +63,18 @@ static const opt own[] = {
      .offset = offsetof(options, full),
      .words = full_types,
      .optional = 1},
+    {.name = "corpus",
+     .argument = "FILE",
+     .help = "also count the bigrams of FILE, a text in each line or JSON as with --text-file, and "
+             "hold the softmax of each row against them",
+     .kind = OPT_TEXT,
+     .offset = offsetof(options, corpus)},
+    {.name = "json-field",
+     .argument = "NAME",
+     .help = "member of JSON objects that holds the text (default: text); FILE then holds JSON "
+             "whatever its name",
+     .kind = OPT_TEXT,
+     .offset = offsetof(options, common.json_field)},
     {.name = NULL},
 };
 
@@ -89,8 +103,13 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     const options *o = memory;
     const otimes_model_info *info = otimes_model_describe(model);
     otimes_index_list rows = {NULL, 0}, columns = {NULL, 0}, shared = {NULL, 0};
+    otimes_bigram_counts *counts = NULL;
     otimes_bigram_settings settings;
     otimes_bigram_settings_default(&settings);
+    if (o->common.json_field && !o->common.text_file && !o->corpus) {
+        return fail(err, OTIMES_ERR_ARGUMENT,
+                    "--json-field: expected a --text-file or a --corpus, got neither");
+    }
     int rc = select_indices(o->rows, "--rows", info->d_vocab, &rows, err);
     if (!rc) {
         rc = select_indices(o->columns, "--columns", info->d_vocab_out, &columns, err);
@@ -113,8 +132,18 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     settings.full = (otimes_bigram_full)o->full;
     settings.bottom = o->bottom;
     settings.statistics = o->statistics;
-    rc = otimes_bigram(model, &settings, sink, err);
+    if (o->corpus) {
+        rc = settings.columns
+                 ? fail(err, OTIMES_ERR_ARGUMENT, "--corpus: expected every output token, got %s",
+                        o->columns ? "--columns" : "a text or --tokens")
+                 : corpus_read(&counts, &o->common, o->corpus, info->d_vocab, sink, err);
+    }
+    settings.corpus = counts;
+    if (!rc) {
+        rc = otimes_bigram(model, &settings, sink, err);
+    }
 done:
+    otimes_bigram_counts_free(&counts);
     otimes_index_list_free(&rows);
     otimes_index_list_free(&columns);
     otimes_index_list_free(&shared);
@@ -130,7 +159,8 @@ const command command_bigram = {
         "token the --top (default 10) output tokens with the largest and smallest entries, their "
         "log-probability under the softmax of the row, mean, standard deviation and logsumexp of "
         "the row, and value and rank of the entry of the token itself. The table is computed in "
-        "tiles and never held.",
+        "tiles and never held. With --corpus also how well the rows predict the bigrams of a text: "
+        "entropy, cross-entropy, divergence and correlations of each row, and in total.",
     .example = "otimes bigram model/ -o bigram.h5 --top 20",
     .shared = OPTS_TOKENS | OPTS_TEXT | OPTS_TOP | OPTS_RESUME,
     .own = own,

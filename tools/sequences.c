@@ -55,32 +55,33 @@ static int from_ids(sequences *out, const common_options *options, int64_t limit
 }
 
 /* Ids of JSON lines, or of a tokenizer that knows more tokens than the model has rows. */
-static int check_ids(const otimes_encoding *e, int64_t limit, const char *where, otimes_err *err)
+int text_check_ids(const int64_t *id, int64_t count, int64_t limit, const char *where,
+                   otimes_err *err)
 {
-    for (int64_t i = 0; i < e->count; i++) {
-        if (e->id[i] >= limit) {
+    for (int64_t i = 0; i < count; i++) {
+        if (id[i] >= limit) {
             return fail(err, OTIMES_ERR_UNSUPPORTED,
                         "%s: expected ids below %lld, the model's vocabulary, got %lld", where,
-                        (long long)limit, (long long)e->id[i]);
+                        (long long)limit, (long long)id[i]);
         }
     }
     return 0;
 }
 
-static int encode(otimes_encoding *out, const otimes_tokenizer *tokenizer, const texts *all,
-                  int64_t i, otimes_bos bos, otimes_err *err)
+int text_check_utf8(const char *text, int64_t bytes, int code, const char *where, otimes_err *err)
 {
-    const text_place where = text_place_of(all, i);
-    const char *text = all->text[i];
-    const int64_t valid = otimes_utf8_valid(text, all->bytes[i]);
+    const int64_t valid = otimes_utf8_valid(text, bytes);
+    return valid < bytes ? fail(err, code, "%s: expected UTF-8, got 0x%02x at byte %lld", where,
+                                (unsigned char)text[valid], (long long)valid)
+                         : 0;
+}
+
+int text_encode(otimes_encoding *out, const otimes_tokenizer *tokenizer, const char *text,
+                int64_t bytes, otimes_bos bos, const char *where, otimes_err *err)
+{
     otimes_err why = {0};
-    if (valid < all->bytes[i]) {
-        return fail(err, all->path ? OTIMES_ERR_FORMAT : OTIMES_ERR_ARGUMENT,
-                    "%s: expected UTF-8, got 0x%02x at byte %lld", where.name,
-                    (unsigned char)text[valid], (long long)valid);
-    }
-    const int rc = otimes_encode(tokenizer, text, all->bytes[i], bos, out, &why);
-    return rc ? fail(err, rc, "%s: %.3500s", where.name, why.msg) : 0;
+    const int rc = otimes_encode(tokenizer, text, bytes, bos, out, &why);
+    return rc ? fail(err, rc, "%s: %.3500s", where, why.msg) : 0;
 }
 
 static int from_texts(sequences *out, texts *all, const common_options *options, int64_t limit,
@@ -96,16 +97,23 @@ static int from_texts(sequences *out, texts *all, const common_options *options,
     out->given = all->ids;
     all->ids = NULL;
     for (int64_t i = 0; i < all->count && !rc; i++) {
+        const text_place where = text_place_of(all, i);
         if (out->given && out->given[i].index) {
             out->of[i] = (otimes_encoding){.count = out->given[i].count, .id = out->given[i].index};
         } else {
             rc = tokenizer ? 0 : text_tokenizer(&tokenizer, options, err);
             if (!rc) {
-                rc = encode(&out->of[i], tokenizer, all, i, text_bos(options), err);
+                rc = text_check_utf8(all->text[i], all->bytes[i],
+                                     all->path ? OTIMES_ERR_FORMAT : OTIMES_ERR_ARGUMENT,
+                                     where.name, err);
+            }
+            if (!rc) {
+                rc = text_encode(&out->of[i], tokenizer, all->text[i], all->bytes[i],
+                                 text_bos(options), where.name, err);
             }
         }
         if (!rc) {
-            rc = check_ids(&out->of[i], limit, text_place_of(all, i).name, err);
+            rc = text_check_ids(out->of[i].id, out->of[i].count, limit, where.name, err);
         }
     }
     otimes_tokenizer_close(&tokenizer);

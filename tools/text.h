@@ -44,6 +44,16 @@ otimes_bos text_bos(const common_options *options);
 OTIMES_MUST_CHECK int text_tokenizer(otimes_tokenizer **tokenizer, const common_options *options,
                                      otimes_err *err);
 
+/* What is wrong with a text, with `where` in front: bytes that are not UTF-8 (`code`), the tokenizer's own
+ * errors, ids not below `limit` (OTIMES_ERR_UNSUPPORTED). */
+OTIMES_MUST_CHECK int text_check_utf8(const char *text, int64_t bytes, int code, const char *where,
+                                      otimes_err *err);
+OTIMES_MUST_CHECK int text_encode(otimes_encoding *out, const otimes_tokenizer *tokenizer,
+                                  const char *text, int64_t bytes, otimes_bos bos,
+                                  const char *where, otimes_err *err);
+OTIMES_MUST_CHECK int text_check_ids(const int64_t *id, int64_t count, int64_t limit,
+                                     const char *where, otimes_err *err);
+
 /* "5,7-9,5" into ids below limit, in the order written; text NULL leaves *list empty. Released with
  * otimes_index_list_free. OTIMES_ERR_ARGUMENT, OTIMES_ERR_MEMORY. */
 OTIMES_MUST_CHECK int text_ids(const char *text, const char *option, int64_t limit,

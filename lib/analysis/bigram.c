@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "analysis/bigram_corpus.h"
 #include "analysis/bigram_job.h"
 #include "base/dtype.h"
 #include "base/index.h"
@@ -156,7 +157,9 @@ static int finish_sheet(void *context, const otimes_table_sheet *sheet, otimes_e
 static int tick(void *context, double share, otimes_err *err)
 {
     const bigram_job *job = context;
-    return otimes_sink_progress(job->writer.sink, share, 1, err);
+    const double rows = (double)job->row_count;
+    return otimes_sink_progress(job->writer.sink, share * rows, rows + (double)job->corpus_rows,
+                                err);
 }
 
 static int run(bigram_job *job, otimes_err *err)
@@ -184,9 +187,13 @@ int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *setti
     bigram_job job = {.model = model,
                       .info = otimes_model_describe(model),
                       .settings = settings ? settings : &defaults};
+    bigram_corpus corpus = {0};
     int rc = check_settings(&job, err);
     if (rc == OTIMES_OK) {
         rc = otimes_bigram_open(&job, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = otimes_bigram_corpus_open(&corpus, &job, err);
     }
     if (rc == OTIMES_OK) {
         rc = new_results(&job, err);
@@ -198,11 +205,15 @@ int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *setti
         rc = run(&job, err);
     }
     if (rc == OTIMES_OK) {
+        rc = otimes_bigram_corpus_run(&corpus, err);
+    }
+    if (rc == OTIMES_OK) {
         rc = otimes_sink_progress(sink, 1, 1, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_finish(sink, err);
     }
+    otimes_bigram_corpus_free(&corpus);
     otimes_bigram_free(&job);
     return rc;
 }

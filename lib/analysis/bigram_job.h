@@ -49,7 +49,8 @@ typedef struct bigram_job {
     const otimes_bigram_settings *settings;
     otimes_unembed unembed;
     int64_t row_count, column_count, top, bottom;
-    double softcap; /* of exact logits; 0: none */
+    int64_t corpus_rows; /* that a second pass goes through; see bigram_corpus.h */
+    double softcap;      /* of exact logits; 0: none */
     bigram_side row, column;
     otimes_table table;     /* of those sides, before the cap */
     otimes_table_rows rows; /* statistics of the sheet at hand */

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from outputs import (
     OFFSETS,
     Weights,
     assert_close,
+    assert_schema,
     heads_options,
 )
 
@@ -265,6 +267,43 @@ def test_bigram_subset(run: Run) -> None:
     diagonal = [table[r, r] if r in columns else np.nan for r in rows]
     np.testing.assert_allclose(data["diagonal_value"].values, diagonal, rtol=1e-5)
     assert list(data["diagonal_rank"].values[1:]) == [-1, -1]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_bigram_corpus(run: Run, tmp_path: Path, exact: bool) -> None:
+    """The corpus' arrays and totals, from the table and the counts."""
+    model = ref.process(load(GOLDEN / "llama"))
+    table = ref.exact_logits(model) if exact else ref.bigram(model)
+    texts = [[3, 1, 4, 1, 5, 9, 2, 6], [5], [3, 5, 8, 9, 7, 9, 3, 1, 4]]
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"tokens": ids}) + "\n" for ids in texts))
+    options = ["--exact"] if exact else []
+    data = run("bigram", GOLDEN / "llama", "--no-statistics", "--corpus", str(corpus), *options)
+    kinds = ["count", "top_id", "entropy", "cross_entropy", "kl", "rank_correlation"]
+    assert_schema(data, "bigram", {f"corpus_{kind}" for kind in [*kinds, "log_correlation"]})
+    n = np.zeros_like(table)
+    for ids in texts:
+        np.add.at(n, (ids[:-1], ids[1:]), 1)
+    total = n.sum(1)
+    assert list(data["corpus_count"].values) == list(total)
+    assert list(data["corpus_top_id"].values) == list(np.where(total > 0, n.argmax(1), -1))
+    seen = total > 0
+    assert (np.isnan(data["corpus_entropy"].values) == ~seen).all()
+    log_q = table - np.log(np.exp(table).sum(1, keepdims=True))
+    p = n[seen] / total[seen, None]
+    entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(1)
+    for kind, want in {"entropy": entropy, "cross_entropy": -(p * log_q[seen]).sum(1)}.items():
+        assert_close(data[f"corpus_{kind}"][seen], want, kind)
+        mean = (total[seen] * want).sum() / total.sum()
+        assert data.attrs[f"corpus_total_{kind}"] == pytest.approx(mean, rel=1e-5)
+    kl = data["corpus_cross_entropy"] - data["corpus_entropy"]
+    np.testing.assert_array_equal(data["corpus_kl"].values, kl.values)
+    unigram = np.bincount(sum(texts, []), minlength=len(table)) / sum(map(len, texts))
+    pairs = [(s, o) for s, o in zip(*np.nonzero(n), strict=True)]
+    want = -sum(n[s, o] * np.log(unigram[o]) for s, o in pairs) / total.sum()
+    assert data.attrs["corpus_unigram_cross_entropy"] == pytest.approx(want, rel=1e-12)
+    counts = ("corpus_tokens", "corpus_pairs", "corpus_distinct_pairs")
+    assert [data.attrs[name] for name in counts] == [18, 15, len(pairs)]
 
 
 def test_bigram_extremes_alone(run: Run) -> None:

@@ -6,6 +6,7 @@
 #ifndef OTIMES_BIGRAM_H
 #define OTIMES_BIGRAM_H
 
+#include <otimes/bigram_counts.h>
 #include <otimes/model.h>
 
 #ifdef __cplusplus
@@ -30,10 +31,11 @@ typedef struct otimes_bigram_settings {
     int64_t position; /* with exact and learned positions: W_pos[position] is added first;
                          -1 (the default): none */
     otimes_bigram_full full; /* also write the table itself */
-    int64_t bottom;       /* smallest entries kept of each row; -1 (the default): as many as top */
-    int statistics;       /* 1 (the default): what only the whole row tells is written too; 0: the
+    int64_t bottom; /* smallest entries kept of each row; -1 (the default): as many as top */
+    int statistics; /* 1 (the default): what only the whole row tells is written too; 0: the
                                 extremes and the diagonal alone, which are found several times faster */
-    uint8_t reserved[48]; /* zero */
+    const otimes_bigram_counts *corpus; /* held against the table; NULL (the default): none */
+    uint8_t reserved[40];               /* zero */
 } otimes_bigram_settings;
 
 OTIMES_API void otimes_bigram_settings_default(otimes_bigram_settings *settings);
@@ -52,13 +54,34 @@ OTIMES_API void otimes_bigram_settings_default(otimes_bigram_settings *settings)
  *   diagonal_rank [token]: how many other entries of the row are larger than T[s, s]; -1 where that is NaN
  *   token_id [token]: ids of the source tokens
  *   table [token, output_token]: with `full`; [token, column_token] where columns were chosen
+ * With a corpus, p(o|s) = n(s, o) / n(s), n(s) = sum over o of n(s, o), in nats:
+ *   corpus_count [token]: n(s)
+ *   corpus_top_id [token]: the most frequent successor, the lowest id of several; -1 where n(s) = 0
+ *   corpus_entropy [token]: H = -sum over o of p log p; this and the rest NaN where n(s) = 0
+ *   corpus_cross_entropy [token]: C = row_logsumexp - sum over o of p T[s, o]
+ *   corpus_kl [token]: C - H; both terms to about 1e-6, so a perfect fit may come out below 0
+ *   corpus_rank_correlation [token]: Spearman's of T[s] and n(s) over all output tokens, those that never
+ *     followed included; equal values share the mean of their ranks. Ranks are counted between the entries
+ *     of successors as the row streams by, so ties among the other entries are not seen: t of them that
+ *     are equal leave the correlation too small by a factor of sqrt(1 - (t^3 - t)/(V^3 - V))
+ *   corpus_log_correlation [token]: Pearson's of T[s] and log(1 + n(s)) over all output tokens
+ *   attributes: corpus_tokens, of the whole corpus; corpus_pairs and corpus_distinct_pairs, those of the
+ *     rows; corpus_total_entropy, corpus_total_cross_entropy, corpus_total_kl,
+ *     corpus_mean_rank_correlation, corpus_mean_log_correlation: means over rows weighted by n(s), where
+ *     defined; for scale corpus_unigram_cross_entropy: the corpus' own frequencies of tokens on these
+ *     pairs, and corpus_uniform_cross_entropy: log d_vocab_out; corpus_top_agreement: the share of pairs
+ *     whose row has its largest entry at one of the most frequent successors
+ * Only rows that occur are computed for it, in a second pass over them, which takes d_model multiplications
+ * more for each different pair; 16 bytes for each, and 40 for those of some thousand rows at a time.
  * Extremes and diagonal are float32 roundings of sums in double, found exactly whatever BLAS multiplies;
  * the table and what is computed of whole rows have the rounding of float32 products. A model's soft cap
  * on logits comes after the extremes are found. Nothing depends on the number of threads.
  * 2 d_vocab d_vocab_out d_model flops, or with neither statistics nor full about as many operations on
  * 8-bit integers where the machine has them; memory of tiles alone. Rows that the sink has are not
  * computed again.
- * Errors: OTIMES_ERR_ARGUMENT (settings), OTIMES_ERR_MEMORY, those of reading weights, the sink's. */
+ * Errors: OTIMES_ERR_ARGUMENT (settings; a corpus beside chosen columns, or with tokens that the model
+ * lacks), OTIMES_ERR_UNSUPPORTED (a corpus and two vocabularies), OTIMES_ERR_MEMORY, those of reading
+ * weights, the sink's. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_bigram(const otimes_model *model,
                                                const otimes_bigram_settings *settings,
                                                otimes_sink *sink, otimes_err *err);
