@@ -28,7 +28,7 @@ INTERFACES = [
     ("utf8proc", r"#\s*include\s*<utf8proc", ["lib/token/unicode.c"]),
     ("SLEEF", r"#\s*include\s*<sleef", ["lib/num/vmath_sleef.c"]),
     ("OpenSSL", r"#\s*include\s*<openssl/", ["lib/base/sha256.c"]),
-    ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5read.c", "tools/h5read_parts.c", "tools/h5read_parts.h"]),
+    ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5write_parts.c", "tools/h5write_parts.h", "tools/h5read.c", "tools/h5read_parts.c", "tools/h5read_parts.h"]),
     ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c"]),
     ("an architecture's name", r'"(gpt2|gpt_neox?|gptj|llama|mistral|mixtral|qwen\d\w*|gemma\d?\w*|falcon|bloom|opt|phi3?|transformer_lens)"',
      ["lib/model/arch_table.c", "lib/token/gguf.c"]),  # there they are kinds of tokenizers

@@ -269,6 +269,21 @@ static void outlier_columns(tabled *t, double size)
     }
 }
 
+/* X D and Y D^-1, but for the last column, which is large where the others are small: samples of a larger
+ * table miss it. */
+static void one_large_column(tabled *t, double size)
+{
+    both_gaussian(t, 1, 0);
+    for (int64_t k = 0; k < t->rank; k++) {
+        const double factor = pow(1e12, uniform());
+        scale_dimension(t->x, t->rows, t->rank, k, factor);
+        scale_dimension(t->y, t->columns, t->rank, k, 1 / factor);
+    }
+    if (t->columns > 0) {
+        gaussian(t->y + (t->columns - 1) * t->rank, t->rank, size, 0);
+    }
+}
+
 static void outlier_rows(tabled *t, double size)
 {
     both_gaussian(t, 1, 0);
@@ -435,6 +450,8 @@ const table_kind table_kinds[] = {
     {"outliers on both sides 1e19", outliers_on_both_sides, 1e19, false},
     {"outlier columns", outlier_columns, 1e6, false},
     {"outlier columns 1e30", outlier_columns, 1e30, false},
+    {"one large column 1e12", one_large_column, 1e12, false},
+    {"one large column 1e35", one_large_column, 1e35, false},
     {"outlier rows", outlier_rows, 1e6, false},
     {"balanced 1e3", balanced, 1e3, false},
     {"balanced 1e25", balanced, 1e25, false},

@@ -300,11 +300,39 @@ static void spreading(void **state)
     assert_true(ratio < 5); /* 16 for a single large entry, 3 for gaussian ones */
 }
 
+/* And dimensions that are large on one side and small on the other become alike: the product of the norms,
+ * by which bounds go, falls to what it is for plain vectors. */
+static void balancing(void **state)
+{
+    enum { RANK = 128 };
+    static float x[RANK], y[RANK], scratch[RANK];
+    static double left[RANK], right[RANK];
+    otimes_pool pool = {0};
+    otimes_err err = {0};
+    otimes_mix mix;
+    double before, after;
+    (void)state;
+    for (int k = 0; k < RANK; k++) {
+        left[k] = pow(1e6, 2 * uniform() - 1);
+        right[k] = 1 / left[k];
+        x[k] = (float)(left[k] * normal() / 1e8);
+        y[k] = (float)(right[k] * normal() / 1e8);
+    }
+    product(RANK, x, y, &before);
+    assert_ok(otimes_mix_make(RANK, left, right, &mix, &pool, &err), &err);
+    otimes_mix_apply(&mix, 0, x, scratch);
+    otimes_mix_apply(&mix, 1, y, scratch);
+    product(RANK, x, y, &after);
+    otimes_pool_free(&pool);
+    assert_true(after < 4e-16 * RANK && before > 1e6 * after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finding),   cmocka_unit_test(wide_dots), cmocka_unit_test(levels_that_fit),
         cmocka_unit_test(narrowing), cmocka_unit_test(basis),     cmocka_unit_test(spreading),
+        cmocka_unit_test(balancing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

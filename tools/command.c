@@ -21,19 +21,9 @@ static int is_plain(const char *word)
     return *word && !word[strspn(word, plain)];
 }
 
-/* The command line as it is, and as far as it says what is computed. */
-typedef struct lines {
-    char *full, *plain;
-} lines;
-
-static int is_resume(const char *word)
-{
-    return !strcmp(word, "--resume");
-}
-
-/* The command line as one would type it into a shell, without the words that leave_out names;
- * released with free. NULL: no memory. */
-static char *quote_line(int argc, char **argv, int (*leave_out)(const char *word))
+/* The command line as one would type it into a shell, as far as it says what is computed: a run that was
+ * resumed, or shown, gives the same result. Released with free. NULL: no memory. */
+static char *quote_line(int argc, char **argv)
 {
     size_t size = sizeof "otimes";
     for (int i = 0; i < argc; i++) {
@@ -45,7 +35,7 @@ static char *quote_line(int argc, char **argv, int (*leave_out)(const char *word
     }
     to = stpcpy(to, "otimes");
     for (int i = 0; i < argc; i++) {
-        if (leave_out(argv[i])) {
+        if (identity_ignores(argv[i])) {
             continue;
         }
         *to++ = ' ';
@@ -107,11 +97,11 @@ static void say_kept(const output *out, int code, otimes_err *err)
 }
 
 static int run_to_output(const command *cmd, const common_options *options,
-                         const otimes_model *model, const lines *line, otimes_err *err)
+                         const otimes_model *model, const char *line, otimes_err *err)
 {
     output out = {.format = FORMAT_DEFAULT};
     int answer = 0;
-    int rc = output_open(&out, cmd, options, model, line->full, line->plain, err);
+    int rc = output_open(&out, cmd, options, model, line, err);
     if (!rc) {
         rc = cmd->run(model, options, &out.sink, err);
     }
@@ -135,7 +125,7 @@ static int run_to_output(const command *cmd, const common_options *options,
 }
 
 /* Everything between parsed options and an exit; a code of the library. */
-static int run_parsed(const command *cmd, const common_options *options, const lines *line,
+static int run_parsed(const command *cmd, const common_options *options, const char *line,
                       otimes_err *err)
 {
     otimes_model *model = NULL;
@@ -183,20 +173,18 @@ static int report(const command *cmd, int code, const otimes_err *err)
 int command_run(const command *cmd, int argc, char **argv)
 {
     otimes_err err = {0};
-    const lines line = {quote_line(argc, argv, is_resume),
-                        quote_line(argc, argv, identity_ignores)};
+    char *line = quote_line(argc, argv);
     void *options = calloc(1, cmd->size);
-    int rc = line.full && line.plain && options ? 0 : fail_memory(&err, "options");
+    int rc = line && options ? 0 : fail_memory(&err, "options");
     if (!rc) {
         rc = opts_parse(cmd, argc, argv, options, &err);
     }
     guard_command(cmd->name, cmd->failed ? cmd->failed : EXIT_FAILED);
     if (!rc) {
-        rc = run_parsed(cmd, options, &line, &err);
+        rc = run_parsed(cmd, options, line, &err);
     }
     free(options);
-    free(line.full);
-    free(line.plain);
+    free(line);
     if (rc == OPTS_HELP) {
         opts_help(cmd, stdout);
     }

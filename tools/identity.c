@@ -84,8 +84,9 @@ int identity_of(char **text, const common_options *options, const char *command_
 
 int identity_ignores(const char *word)
 {
-    static const char *const words[] = {"--resume",      "--no-resume", "--quiet", "--progress",
-                                        "--no-progress", "-q",          NULL};
+    static const char *const words[] = {"--resume",      "--no-resume",      "--quiet",
+                                        "--progress",    "--no-progress",    "-q",
+                                        "--space-check", "--no-space-check", NULL};
     for (const char *const *w = words; *w; w++) {
         if (!strcmp(word, *w)) {
             return 1;

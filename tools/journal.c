@@ -29,7 +29,10 @@ typedef struct array {
 
 typedef struct state {
     otimes_sink *target;
+    const journal_keeper *keeper; /* NULL: the target keeps nothing */
     journal_file file;
+    char *block; /* one that the target kept */
+    int64_t block_capacity;
     journal_record *past; /* blocks taken over; in order of compare_blocks where sorted */
     int64_t past_count, past_capacity;
     int sorted;
@@ -174,6 +177,36 @@ static int pass_on(state *self, const journal_record *block, otimes_err *err)
                                     self->file.data, err);
 }
 
+/* *there is 0 when the target no longer has the block as it was written. */
+static int pass_on_kept(state *self, const journal_record *block, int *there, otimes_err *err)
+{
+    const array *of = &self->arrays[block->id];
+    const int64_t n = block_entries(of, block->start, block->count);
+    int64_t bytes;
+    uint64_t sum;
+    *there = 0;
+    if (n < 0 || block->bytes != sizeof sum || !self->keeper ||
+        !self->keeper->keeps(self->target, of->id) ||
+        __builtin_mul_overflow(n, (int64_t)otimes_type_size(of->type), &bytes)) {
+        return 0;
+    }
+    if (bytes > self->block_capacity) {
+        free(self->block);
+        self->block = malloc((size_t)bytes);
+        self->block_capacity = self->block ? bytes : 0;
+        if (!self->block) {
+            return fail_memory(err, self->file.path);
+        }
+    }
+    memcpy(&sum, self->file.data, sizeof sum);
+    *there = self->keeper->read(self->target, of->id, block->start, block->count, self->block) &&
+             journal_sum(self->block, bytes) == sum;
+    if (*there) {
+        self->keeper->adopt(self->target, of->id, block->count);
+    }
+    return 0;
+}
+
 static int remember(state *self, const journal_record *block, otimes_err *err)
 {
     array *of = &self->arrays[block->id];
@@ -208,6 +241,34 @@ static int check_array(state *self, const journal_record *record, otimes_err *er
     return rc;
 }
 
+/* The record at hand, of an array that is declared. */
+static int take_record(state *self, const journal_record *r, otimes_err *err)
+{
+    int rc = 0, there = 1;
+    switch ((journal_kind)r->kind) {
+    case JOURNAL_ARRAY:
+        rc = check_array(self, r, err);
+        break;
+    case JOURNAL_BLOCK:
+        rc = pass_on(self, r, err);
+        break;
+    case JOURNAL_KEPT:
+        rc = pass_on_kept(self, r, &there, err);
+        break;
+    }
+    if (!rc && !there) {
+        journal_file_drop(&self->file);
+        return 0;
+    }
+    if (!rc && r->kind != JOURNAL_ARRAY) {
+        rc = remember(self, r, err);
+    }
+    if (!rc) {
+        journal_file_advance(&self->file, r);
+    }
+    return rc;
+}
+
 static int take_over(state *self, otimes_err *err)
 {
     journal_record r;
@@ -219,14 +280,10 @@ static int take_over(state *self, otimes_err *err)
         if (stop_signal()) {
             return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
         }
-        rc = r.kind == JOURNAL_ARRAY ? check_array(self, &r, err) : pass_on(self, &r, err);
-        if (!rc && r.kind == JOURNAL_BLOCK) {
-            rc = remember(self, &r, err);
-        }
+        rc = take_record(self, &r, err);
         if (rc) {
             return rc;
         }
-        journal_file_advance(&self->file, &r);
     }
     return rc;
 }
@@ -339,6 +396,7 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
     const int64_t n = block_entries(to, start, count);
     char *joined = NULL;
     const void *kept = data;
+    uint64_t sum;
     int past = 0;
     if (self->failed.code) {
         return fail(err, self->failed.code, "%s", self->failed.msg);
@@ -347,7 +405,12 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
     if (rc || n < 0) { /* the target says what is wrong with such a block */
         return rc ? rc : self->target->ops->write(self->target, to->id, start, count, data, err);
     }
-    if (to->type == OTIMES_TEXT) {
+    if (self->keeper && self->keeper->keeps(self->target, to->id)) {
+        sum = journal_sum(data, n * (int64_t)otimes_type_size(to->type));
+        kept = &sum;
+        block.kind = JOURNAL_KEPT;
+        block.bytes = sizeof sum;
+    } else if (to->type == OTIMES_TEXT) {
         kept = joined = join_texts(data, n, &block.bytes);
         rc = joined ? 0 : fail_memory(err, self->file.path);
     } else if (__builtin_mul_overflow(n, (int64_t)otimes_type_size(to->type), &block.bytes)) {
@@ -450,6 +513,12 @@ int journal_open(otimes_sink *sink, otimes_sink *target, const char *path, const
     return rc;
 }
 
+void journal_keep_by(otimes_sink *sink, const journal_keeper *keeper)
+{
+    state *self = sink->state;
+    self->keeper = keeper;
+}
+
 int journal_keeps(const otimes_sink *sink, int64_t *texts)
 {
     const state *self = sink->state;
@@ -469,6 +538,7 @@ void journal_close(otimes_sink *sink)
     for (int i = 0; i < self->array_count; i++) {
         free(self->arrays[i].text);
     }
+    free(self->block);
     free(self->past);
     free(self->arrays);
     free(self);

@@ -7,8 +7,8 @@
  *
  * The blocks are handed to the system one by one and survive the end of the process in any form.
  * They are not forced to disk: what a loss of power leaves is held against checksums, and what
- * was damaged is computed again. While it runs the journal takes as much room as the
- * blocks; it is removed when the result is complete.
+ * was damaged is computed again. While it runs the journal takes as much room as those blocks that the
+ * target does not keep itself; it is removed when the result is complete.
  */
 #ifndef JOURNAL_H
 #define JOURNAL_H
@@ -27,6 +27,20 @@
  * OTIMES_ERR_MEMORY. Release with journal_close. */
 OTIMES_MUST_CHECK int journal_open(otimes_sink *sink, otimes_sink *target, const char *path,
                                    const char *identity, int resume, otimes_err *err);
+
+/* A target that itself leaves blocks of some arrays where a killed run put them: of these the journal
+ * has a checksum alone. Blocks are within their arrays. */
+typedef struct journal_keeper {
+    int (*keeps)(const otimes_sink *target, int id);
+    /* The block as it is there now: 1; 0 where it cannot be read. */
+    int (*read)(otimes_sink *target, int id, const int64_t *start, const int64_t *count,
+                void *data);
+    /* What was read is right, and as if it had been written. */
+    void (*adopt)(otimes_sink *target, int id, const int64_t *count);
+} journal_keeper;
+
+/* Says that the target is such a one, before anything is written. */
+void journal_keep_by(otimes_sink *sink, const journal_keeper *keeper);
 
 /* Whether closing now keeps the journal, because a later run has use for it; *texts is the text it
  * would go on from, 0 where that is not known or the run is over no texts. */

@@ -39,6 +39,11 @@ static uint64_t mix(uint64_t hash, const void *data, int64_t bytes)
     return hash;
 }
 
+uint64_t journal_sum(const void *data, int64_t bytes)
+{
+    return mix(0xcbf29ce484222325, data, bytes);
+}
+
 uint64_t journal_check(const journal_record *record, const void *data)
 {
     const uint64_t hash = mix(0xcbf29ce484222325, record, offsetof(journal_record, check));
@@ -120,8 +125,8 @@ static int find_end(journal_file *file, int64_t size, otimes_err *err)
     journal_record r;
     int64_t at = file->next;
     while (read_at(file, &r, sizeof r, at) &&
-           (r.kind == JOURNAL_ARRAY || r.kind == JOURNAL_BLOCK) && r.id >= 0 && r.bytes >= 0 &&
-           r.bytes <= size - at - (int64_t)sizeof r) {
+           (r.kind == JOURNAL_ARRAY || r.kind == JOURNAL_BLOCK || r.kind == JOURNAL_KEPT) &&
+           r.id >= 0 && r.bytes >= 0 && r.bytes <= size - at - (int64_t)sizeof r) {
         at += (int64_t)sizeof r + r.bytes;
     }
     file->end = at;
@@ -206,12 +211,18 @@ int journal_file_peek(journal_file *file, journal_record *record, otimes_err *er
     /* What is damaged is dropped with all that follows, and computed again. */
     if (!read_at(file, file->data, record->bytes, file->next + (int64_t)sizeof *record) ||
         journal_check(record, file->data) != record->check) {
-        file->end = file->next;
+        journal_file_drop(file);
         return 0;
     }
     file->data[record->bytes] = '\0';
     file->loaded = 1;
     return 1;
+}
+
+void journal_file_drop(journal_file *file)
+{
+    file->end = file->next;
+    file->loaded = 0;
 }
 
 void journal_file_advance(journal_file *file, const journal_record *record)

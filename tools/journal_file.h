@@ -8,7 +8,11 @@
 #include <otimes/common.h>
 #include <otimes/tensor.h>
 
-typedef enum journal_kind { JOURNAL_ARRAY = 0x41525241, JOURNAL_BLOCK = 0x424c4f43 } journal_kind;
+typedef enum journal_kind {
+    JOURNAL_ARRAY = 0x41525241,
+    JOURNAL_BLOCK = 0x424c4f43,
+    JOURNAL_KEPT = 0x4b455054 /* a block that lies elsewhere; the data is journal_sum of it */
+} journal_kind;
 
 /* A record as it lies in the file, before its data. */
 typedef struct journal_record {
@@ -42,10 +46,14 @@ OTIMES_MUST_CHECK int journal_file_peek(journal_file *file, journal_record *reco
                                         otimes_err *err);
 void journal_file_advance(journal_file *file, const journal_record *record);
 
+/* The record to be read next and all behind it are not to be trusted: there is no more. */
+void journal_file_drop(journal_file *file);
+
 /* Appends a record, of which `check` is filled in. */
 OTIMES_MUST_CHECK int journal_file_append(journal_file *file, journal_record *record,
                                           const void *data, otimes_err *err);
 
+uint64_t journal_sum(const void *data, int64_t bytes);
 uint64_t journal_check(const journal_record *record, const void *data);
 
 /* Releases everything. The file is removed unless it is kept, or was never this run's. */

@@ -297,6 +297,7 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
     common->fold_ln = common->center_writing_weights = -1;
     common->center_unembed = common->fold_value_biases = -1;
     common->progress = common->resume = -1;
+    common->space_check = 1;
     if (cmd->defaults) {
         cmd->defaults(options);
     }

@@ -90,6 +90,7 @@ typedef struct common_options {
     int fold_ln, center_writing_weights, center_unembed, fold_value_biases; /* -1: not said */
     int progress; /* -1: when stderr is a terminal */
     int quiet;
+    int space_check; /* 0: write although the disk may not hold it */
     int resume; /* 1: go on with an interrupted run; 0: keep nothing to go on with; -1: neither */
 } common_options;
 

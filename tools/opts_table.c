@@ -121,6 +121,11 @@ static const struct {
       .kind = OPT_CHOICE,
       .offset = FIELD(format),
       .words = formats}},
+    {OPTS_ALWAYS,
+     {.name = "space-check",
+      .help = "refuse what the disk may not hold, before it is computed (default: on)",
+      .kind = OPT_SWITCH,
+      .offset = FIELD(space_check)}},
     {OPTS_RESUME,
      {.name = "resume",
       .help = "go on with the interrupted run of the same command where it stopped; --no-resume "

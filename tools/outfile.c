@@ -88,34 +88,56 @@ const char *outfile_name(const outfile *file)
     return file->tmp ? file->tmp : file->path;
 }
 
-int outfile_commit(outfile *file, otimes_err *err)
+static int bring_to_disk(const char *path, otimes_err *err)
 {
-    int failed;
-    if (!file->tmp) {
-        return 0;
-    }
-    const int fd = open(file->tmp, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return fail_errno(err, file->tmp, "cannot be opened again");
+        return fail_errno(err, path, "cannot be opened again");
     }
-    failed = fsync(fd);
+    int failed = fsync(fd);
     /* Some file systems know no fsync; that is not this file's failure. */
     if (failed && (errno == EINVAL || errno == ENOTSUP)) {
         failed = 0;
     }
     if (failed) {
-        failed = fail_errno(err, file->tmp, "cannot be brought to disk");
-        close(fd);
-        return failed;
+        failed = fail_errno(err, path, "cannot be brought to disk");
     }
     close(fd);
-    if (rename(file->tmp, file->path)) {
-        return fail_errno(err, file->path, "cannot take this name");
-    }
+    return failed;
+}
+
+static void forget_tmp(outfile *file)
+{
     guard_output(NULL);
     free(file->tmp);
     file->tmp = NULL;
+}
+
+int outfile_commit(outfile *file, otimes_err *err)
+{
+    if (!file->tmp) {
+        return 0;
+    }
+    const int rc = bring_to_disk(file->tmp, err);
+    if (rc) {
+        return rc;
+    }
+    if (rename(file->tmp, file->path)) {
+        return fail_errno(err, file->path, "cannot take this name");
+    }
+    forget_tmp(file);
     return 0;
+}
+
+int outfile_commit_other(outfile *file, const char *other, otimes_err *err)
+{
+    const int rc = bring_to_disk(other, err);
+    if (rc) {
+        return rc;
+    }
+    unlink(file->tmp);
+    forget_tmp(file);
+    return rename(other, file->path) ? fail_errno(err, file->path, "cannot take this name") : 0;
 }
 
 void outfile_end(outfile *file)

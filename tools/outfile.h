@@ -24,6 +24,9 @@ const char *outfile_name(const outfile *file);
 /* The closed .tmp file goes to disk and takes the final name. */
 OTIMES_MUST_CHECK int outfile_commit(outfile *file, otimes_err *err);
 
+/* The closed file `other` of the same folder takes the final name instead, and .tmp is removed. */
+OTIMES_MUST_CHECK int outfile_commit_other(outfile *file, const char *other, otimes_err *err);
+
 /* Releases file; a .tmp that was not committed is removed. A zeroed file is fine. */
 void outfile_end(outfile *file);
 

@@ -11,10 +11,12 @@
 #include "fail.h"
 #include "identity.h"
 #include "journal.h"
+#include "layout.h"
 #include "sink_h5.h"
 #include "sink_null.h"
 #include "sink_safetensors.h"
 #include "sink_tsv.h"
+#include "space.h"
 #include "stop.h"
 
 #define SCHEMA_VERSION 1
@@ -116,27 +118,76 @@ static int announce_axis(otimes_sink *sink, const otimes_axis *axis, otimes_err 
     return rc || !to->ops->axis ? rc : to->ops->axis(to, axis, err);
 }
 
+static int64_t plus(int64_t a, int64_t b)
+{
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+/* Of a run that knows all of its arrays before it computes the first, the whole result. Once it is
+ * complete what surrounds large arrays is copied between them (partfile.h), and is there twice. */
+static int check_space(output *out, const otimes_array *array, otimes_err *err)
+{
+    const int run = out->format == FORMAT_HDF5 && layout_is_run(array);
+    if (!out->path) {
+        return 0;
+    }
+    out->runs += run;
+    out->all = plus(out->all, layout_bytes(array));
+    out->rest = plus(out->rest, run ? 0 : layout_bytes(array));
+    const space_need need = {plus(out->all, out->runs ? out->rest : 0),
+                             out->journal.ops ? out->rest : 0};
+    return space_check(out->path, &need, err);
+}
+
 static int declare(otimes_sink *sink, const otimes_array *array, int *id, otimes_err *err)
 {
-    otimes_sink *to = first_of(output_of(sink));
-    const int rc = begin(output_of(sink), err);
-    return rc ? rc : to->ops->declare(to, array, id, err);
+    output *out = output_of(sink);
+    otimes_sink *to = first_of(out);
+    int rc = begin(out, err);
+    if (!rc) {
+        rc = check_space(out, array, err);
+    }
+    if (!rc) {
+        rc = to->ops->declare(to, array, id, err);
+    }
+    if (rc) {
+        return rc;
+    }
+    output_array *grown = realloc(out->arrays, (size_t)(*id + 1) * sizeof *grown);
+    if (!grown) {
+        return fail_memory(err, array->name);
+    }
+    out->arrays = grown;
+    out->arrays[*id] = (output_array){array->ndim, (double)otimes_type_size(array->type)};
+    return 0;
 }
 
 static int write_block(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
                        const void *data, otimes_err *err)
 {
-    otimes_sink *to = first_of(output_of(sink));
+    output *out = output_of(sink);
+    otimes_sink *to = first_of(out);
     if (stop_signal()) {
         return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
     }
+    double bytes = out->arrays[id].entry;
+    for (int i = 0; i < out->arrays[id].ndim; i++) {
+        bytes *= (double)count[i];
+    }
+    progress_wrote(&out->bar, bytes);
     return to->ops->write(to, id, start, count, data, err);
 }
 
 static int has(otimes_sink *sink, int id, const int64_t *start, const int64_t *count)
 {
-    otimes_sink *to = first_of(output_of(sink));
-    return to->ops->has && to->ops->has(to, id, start, count);
+    output *out = output_of(sink);
+    otimes_sink *to = first_of(out);
+    const int there = to->ops->has && to->ops->has(to, id, start, count);
+    if (there) {
+        progress_skip(&out->bar);
+    }
+    return there;
 }
 
 static int show_progress(otimes_sink *sink, double done, double total)
@@ -214,25 +265,26 @@ int output_format(const common_options *options, int weights, int *format, otime
 
 /* Before the file itself is touched, which another run may be writing. An empty name is refused
  * when that is opened. */
-static int open_journal(output *out, const common_options *options, const char *plain,
-                        otimes_err *err)
+static int open_journal(output *out, const common_options *options, otimes_err *err)
 {
     char *identity;
     if (options->resume == 0 || !*options->output) {
         return 0;
     }
-    int rc = identity_of(&identity, options, plain, err);
+    int rc = identity_of(&identity, options, out->command_line, err);
     if (!rc) {
         rc = journal_open(&out->journal, &out->target, options->output, identity,
                           options->resume == 1, err);
         free(identity);
     }
+    if (!rc) {
+        journal_keep_by(&out->journal, &sink_h5_keeper);
+    }
     return rc;
 }
 
 int output_open(output *out, const command *cmd, const common_options *options,
-                const otimes_model *model, const char *command_line, const char *plain,
-                otimes_err *err)
+                const otimes_model *model, const char *command_line, otimes_err *err)
 {
     memset(out, 0, sizeof *out);
     out->command = cmd->name;
@@ -246,8 +298,11 @@ int output_open(output *out, const command *cmd, const common_options *options,
     if (options->output && strcmp(options->output, "-")) {
         stop_ignore_pipes();
     }
+    if (options->space_check && (out->format == FORMAT_HDF5 || out->format == FORMAT_SAFETENSORS)) {
+        out->path = options->output; /* how long a text in lines becomes nobody knows before */
+    }
     if (out->format == FORMAT_HDF5 && (cmd->shared & OPTS_RESUME)) {
-        rc = open_journal(out, options, plain, err);
+        rc = open_journal(out, options, err);
     }
     if (rc) {
         return rc;
@@ -292,7 +347,13 @@ int output_keeps(const output *out, int64_t *text)
 
 void output_close(output *out)
 {
+    int64_t text;
+    if (out->format == FORMAT_HDF5 && output_keeps(out, &text)) {
+        sink_h5_keep_part(&out->target);
+    }
     progress_clear(&out->bar);
+    free(out->arrays);
+    out->arrays = NULL;
     journal_close(&out->journal);
     switch (out->format) {
     case FORMAT_HDF5:

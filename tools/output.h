@@ -10,12 +10,22 @@
 #include "opts.h"
 #include "progress.h"
 
+/* What was declared. */
+typedef struct output_array {
+    int ndim;
+    double entry; /* bytes */
+} output_array;
+
 typedef struct output {
     otimes_sink sink;    /* for the analysis: passes on to target, shows progress, can cancel */
     otimes_sink target;  /* zeroed: not open */
     otimes_sink journal; /* in front of target where a run can be resumed; zeroed: none */
     int format;          /* enum opts_format, FORMAT_DEFAULT resolved */
     progress bar;
+    const char *path;  /* of the result; NULL: none, or no disk is to be held against it */
+    int64_t all, rest; /* bytes of the arrays declared so far; of those that are no run of chunks */
+    int runs;          /* arrays that are */
+    struct output_array *arrays;
     const char *command, *command_line;
     const otimes_model *model;
     int begun; /* the naming attributes are written */
@@ -30,12 +40,12 @@ OTIMES_MUST_CHECK int output_format(const common_options *options, int weights, 
                                     otimes_err *err);
 
 /* Opens the sink. The first thing in it will be what names the result: schema, schema_version,
- * command_line, date (the analysis itself adds otimes_version and the model's facts). `plain` is
- * the command line as far as it says what is computed. Pointers must outlive it. Without weights
- * model is NULL. Release with output_close. */
+ * command_line, date (the analysis itself adds otimes_version and the model's facts). The
+ * command line is that of a run that could go on with this one. Pointers must outlive it. Without
+ * weights model is NULL. Release with output_close. */
 OTIMES_MUST_CHECK int output_open(output *out, const struct command *command,
                                   const common_options *options, const otimes_model *model,
-                                  const char *command_line, const char *plain, otimes_err *err);
+                                  const char *command_line, otimes_err *err);
 
 /* Adds what is costly (the sha256 of the weights), and completes the result. */
 OTIMES_MUST_CHECK int output_finish(output *out, otimes_err *err);

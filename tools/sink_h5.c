@@ -8,21 +8,15 @@
 
 #include <hdf5.h>
 #include <hdf5_hl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fail.h"
+#include "h5write_parts.h"
+#include "layout.h"
 #include "outfile.h"
-
-#define CHUNK_BYTES ((hsize_t)1 << 20)
-/* Chunks an array keeps in memory, so that blocks narrower than a chunk do not read it back. */
-#define CACHE_BYTES ((size_t)16 << 20)
-#define CACHE_SLOTS 521
-/* Attributes stay in the object header up to this number. Beyond it HDF5 1.10 moves them to dense
- * storage, whose creation order is lost when H5DSattach_scale rewrites one of them. */
-#define COMPACT_ATTRIBUTES 1024
+#include "partfile.h"
 
 typedef struct axis {
     char *name;
@@ -35,10 +29,13 @@ typedef struct array {
     hid_t id;
     hid_t memory_type; /* borrowed */
     int ndim;
+    int part; /* its number in the part file; -1: it is not there */
 } array;
 
 typedef struct state {
     outfile file;
+    partfile part;
+    int keep_part;    /* closing leaves the part file behind */
     hid_t id;         /* the file; -1 when closed */
     hid_t text, half; /* types: variable-length UTF-8, IEEE binary16 */
     axis *axes;
@@ -88,34 +85,9 @@ static int fail_h5(const state *self, const char *what, otimes_err *err)
                 *self->why ? self->why : "HDF5 gave no reason");
 }
 
-/* An attribute of one value; netCDF wants _FillValue as a list of one and the rest as scalars. */
-static int put(hid_t object, const char *name, hid_t file_type, hid_t memory_type, H5S_class_t kind,
-               const void *value)
-{
-    const hsize_t one = 1;
-    const htri_t there = H5Aexists(object, name);
-    int rc = -1;
-    if (there < 0 || (there && H5Adelete(object, name) < 0)) {
-        return -1;
-    }
-    const hid_t space =
-        kind == H5S_SCALAR ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &one, NULL);
-    const hid_t attr = H5Acreate2(object, name, file_type, space, H5P_DEFAULT, H5P_DEFAULT);
-    if (attr >= 0) {
-        rc = H5Awrite(attr, memory_type, value) < 0 ? -1 : 0;
-        if (H5Aclose(attr) < 0) {
-            rc = -1;
-        }
-    }
-    if (space >= 0) {
-        H5Sclose(space);
-    }
-    return rc;
-}
-
 static int put_text(const state *self, hid_t object, const char *name, const char *text)
 {
-    return text ? put(object, name, self->text, self->text, H5S_SCALAR, &text) : 0;
+    return text ? h5_put(object, name, self->text, self->text, H5S_SCALAR, &text) : 0;
 }
 
 static int attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err)
@@ -127,120 +99,14 @@ static int attribute(otimes_sink *sink, const otimes_attr *attr, otimes_err *err
         rc = put_text(self, self->id, attr->name, attr->text ? attr->text : "");
         break;
     case OTIMES_ATTR_I64:
-        rc = put(self->id, attr->name, H5T_STD_I64LE, H5T_NATIVE_INT64, H5S_SCALAR, &attr->i64);
+        rc = h5_put(self->id, attr->name, H5T_STD_I64LE, H5T_NATIVE_INT64, H5S_SCALAR, &attr->i64);
         break;
     case OTIMES_ATTR_F64:
-        rc = put(self->id, attr->name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, H5S_SCALAR, &attr->f64);
+        rc =
+            h5_put(self->id, attr->name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, H5S_SCALAR, &attr->f64);
         break;
     }
     return rc < 0 ? fail_h5(self, attr->name, err) : 0;
-}
-
-/* Types in file and memory, and the value of an entry nobody wrote. */
-typedef struct storage {
-    hid_t file_type, memory_type; /* borrowed */
-    const void *fill;             /* NULL: none */
-} storage;
-
-static storage storage_of(const state *self, otimes_type type)
-{
-    static const uint16_t half_nan = 0x7e00;
-    static const float float_nan = NAN;
-    static const double double_nan = NAN;
-    static const int32_t i32_none = -1;
-    static const int64_t i64_none = -1;
-    switch (type) {
-    case OTIMES_F32:
-        return (storage){H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, &float_nan};
-    case OTIMES_F16:
-        return (storage){self->half, self->half, &half_nan};
-    case OTIMES_F64:
-        return (storage){H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &double_nan};
-    case OTIMES_I32:
-        return (storage){H5T_STD_I32LE, H5T_NATIVE_INT32, &i32_none};
-    case OTIMES_I64:
-        return (storage){H5T_STD_I64LE, H5T_NATIVE_INT64, &i64_none};
-    case OTIMES_TEXT:
-        return (storage){self->text, self->text, NULL};
-    }
-    return (storage){-1, -1, NULL};
-}
-
-/* binary16 in the byte order of this machine, which is how blocks of it arrive. */
-static hid_t make_half(void)
-{
-    const hid_t type = H5Tcopy(H5T_NATIVE_FLOAT);
-    if (type < 0) {
-        return -1;
-    }
-    if (H5Tset_fields(type, 15, 10, 5, 0, 10) < 0 || H5Tset_size(type, 2) < 0 ||
-        H5Tset_ebias(type, 15) < 0) {
-        H5Tclose(type);
-        return -1;
-    }
-    return type;
-}
-
-static hid_t make_text(void)
-{
-    const hid_t type = H5Tcopy(H5T_C_S1);
-    if (type < 0) {
-        return -1;
-    }
-    if (H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
-        H5Tclose(type);
-        return -1;
-    }
-    return type;
-}
-
-/* Fills in the chunk of an array; all of dim is positive. A suggestion holds as far as it fits;
- * free dimensions are cut from the first on, so that a chunk is a run of the file. */
-static void choose_chunk(const otimes_array *about, const hsize_t *dim, hsize_t *chunk)
-{
-    hsize_t bytes = otimes_type_size(about->type);
-    for (int i = 0; i < about->ndim; i++) {
-        const hsize_t wish = about->chunk[i] > 0 ? (hsize_t)about->chunk[i] : dim[i];
-        chunk[i] = wish < dim[i] ? wish : dim[i];
-        bytes *= chunk[i];
-    }
-    for (int i = 0; i < about->ndim && bytes > CHUNK_BYTES; i++) {
-        if (about->chunk[i] > 0) {
-            continue;
-        }
-        const hsize_t row = bytes / chunk[i];
-        chunk[i] = row >= CHUNK_BYTES ? 1 : CHUNK_BYTES / row;
-        bytes = row * chunk[i];
-    }
-}
-
-/* Creation properties; dim NULL for a dataset that is not chunked. */
-static hid_t make_properties(const otimes_array *about, const hsize_t *dim, const storage *kind)
-{
-    hsize_t chunk[OTIMES_MAX_DIMS];
-    const hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
-    if (properties < 0) {
-        return -1;
-    }
-    /* Times of each object would make every file differ. */
-    if (H5Pset_obj_track_times(properties, 0) < 0 ||
-        H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0 ||
-        H5Pset_attr_phase_change(properties, COMPACT_ATTRIBUTES, 0) < 0) {
-        goto fail;
-    }
-    if (kind->fill && H5Pset_fill_value(properties, kind->memory_type, kind->fill) < 0) {
-        goto fail;
-    }
-    if (dim) {
-        choose_chunk(about, dim, chunk);
-        if (H5Pset_chunk(properties, about->ndim, chunk) < 0) {
-            goto fail;
-        }
-    }
-    return properties;
-fail:
-    H5Pclose(properties);
-    return -1;
 }
 
 static int write_labels(const state *self, const otimes_axis *about, hid_t id)
@@ -271,9 +137,9 @@ static int write_labels(const state *self, const otimes_axis *about, hid_t id)
 static hid_t create_axis(const state *self, const otimes_axis *about, int number)
 {
     const hsize_t length = (hsize_t)about->length;
-    const storage kind = {about->text ? self->text : H5T_STD_I64LE, -1, NULL};
+    const h5_storage kind = {about->text ? self->text : H5T_STD_I64LE, -1, NULL};
     const hid_t space = H5Screate_simple(1, &length, NULL);
-    const hid_t properties = make_properties(NULL, NULL, &kind);
+    const hid_t properties = h5_make_properties(NULL, &kind);
     hid_t id = H5Dcreate2(self->id, about->name, kind.file_type, space, H5P_DEFAULT, properties,
                           H5P_DEFAULT);
     if (space >= 0) {
@@ -286,7 +152,7 @@ static hid_t create_axis(const state *self, const otimes_axis *about, int number
         return -1;
     }
     if (H5DSset_scale(id, about->name) < 0 ||
-        put(id, "_Netcdf4Dimid", H5T_STD_I32LE, H5T_NATIVE_INT, H5S_SCALAR, &number) < 0 ||
+        h5_put(id, "_Netcdf4Dimid", H5T_STD_I32LE, H5T_NATIVE_INT, H5S_SCALAR, &number) < 0 ||
         put_text(self, id, "long_name", about->long_name) < 0 ||
         write_labels(self, about, id) < 0) {
         H5Dclose(id);
@@ -385,7 +251,17 @@ static int check_array(const state *self, const otimes_array *about, otimes_err 
     return 0;
 }
 
-static hid_t create_array(const state *self, const otimes_array *about, const storage *kind)
+/* Room for all chunks at once, one behind the other, which format 1.10 alone does; nothing is written to
+ * it. */
+static herr_t set_aside(const state *self, hid_t properties)
+{
+    return H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) < 0 ||
+                   H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER) < 0
+               ? -1
+               : H5Fset_libver_bounds(self->id, H5F_LIBVER_V110, H5F_LIBVER_V110);
+}
+
+static hid_t create_array(const state *self, const otimes_array *about, const h5_storage *kind)
 {
     hsize_t dim[OTIMES_MAX_DIMS];
     int empty = about->ndim == 0;
@@ -395,9 +271,17 @@ static hid_t create_array(const state *self, const otimes_array *about, const st
     }
     const hid_t space =
         about->ndim ? H5Screate_simple(about->ndim, dim, NULL) : H5Screate(H5S_SCALAR);
-    const hid_t properties = make_properties(about, empty ? NULL : dim, kind);
-    const hid_t id = H5Dcreate2(self->id, about->name, kind->file_type, space, H5P_DEFAULT,
-                                properties, H5P_DEFAULT);
+    const hid_t properties = h5_make_properties(empty ? NULL : about, kind);
+    const int run = layout_is_run(about);
+    hid_t id = -1;
+    if (!run || set_aside(self, properties) >= 0) {
+        id = H5Dcreate2(self->id, about->name, kind->file_type, space, H5P_DEFAULT, properties,
+                        H5P_DEFAULT);
+    }
+    if (run && H5Fset_libver_bounds(self->id, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) < 0 && id >= 0) {
+        H5Dclose(id);
+        id = -1;
+    }
     if (space >= 0) {
         H5Sclose(space);
     }
@@ -407,7 +291,7 @@ static hid_t create_array(const state *self, const otimes_array *about, const st
     return id;
 }
 
-static int describe_array(const state *self, const otimes_array *about, const storage *kind,
+static int describe_array(const state *self, const otimes_array *about, const h5_storage *kind,
                           const int *axes, hid_t id)
 {
     const struct {
@@ -425,7 +309,7 @@ static int describe_array(const state *self, const otimes_array *about, const st
     /* xarray turns integers with a _FillValue into floats, and ids must stay ids. */
     const char *undefined = H5Tget_class(kind->file_type) == H5T_FLOAT ? "_FillValue" : "undefined";
     if (kind->fill &&
-        put(id, undefined, kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0) {
+        h5_put(id, undefined, kind->file_type, kind->memory_type, H5S_SIMPLE, kind->fill) < 0) {
         return -1;
     }
     for (int i = 0; i < about->ndim; i++) {
@@ -436,11 +320,24 @@ static int describe_array(const state *self, const otimes_array *about, const st
     return 0;
 }
 
+/* Takes the array up in the part file. */
+static int add_to_part(state *self, const otimes_array *about, array *to, otimes_err *err)
+{
+    const hsize_t first[OTIMES_MAX_DIMS] = {0};
+    haddr_t base;
+    hsize_t size;
+    unsigned filters;
+    if (H5Dget_chunk_info_by_coord(to->id, first, &filters, &base, &size) < 0) {
+        return fail_h5(self, about->name, err);
+    }
+    return partfile_add(&self->part, about, (int64_t)base, &to->part, err);
+}
+
 static int declare(otimes_sink *sink, const otimes_array *about, int *id, otimes_err *err)
 {
     state *self = sink->state;
     int axes[OTIMES_MAX_DIMS];
-    const storage kind = storage_of(self, about->type);
+    const h5_storage kind = h5_storage_of(about->type, self->text, self->half);
     int rc = check_array(self, about, err);
     for (int i = 0; !rc && i < about->ndim; i++) {
         rc = use_axis(self, about->axis[i], &axes[i], err);
@@ -463,16 +360,21 @@ static int declare(otimes_sink *sink, const otimes_array *about, int *id, otimes
         return fail_h5(self, about->name, err);
     }
     *id = self->array_count++;
-    self->arrays[*id] = (array){name, dataset, kind.memory_type, about->ndim};
-    return describe_array(self, about, &kind, axes, dataset) < 0 ? fail_h5(self, about->name, err)
-                                                                 : 0;
+    self->arrays[*id] = (array){name, dataset, kind.memory_type, about->ndim, -1};
+    if (describe_array(self, about, &kind, axes, dataset) < 0) {
+        return fail_h5(self, about->name, err);
+    }
+    return layout_is_run(about) ? add_to_part(self, about, &self->arrays[*id], err) : 0;
 }
 
 static int write_block(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
                        const void *data, otimes_err *err)
 {
-    const state *self = sink->state;
+    state *self = sink->state;
     const array *to = &self->arrays[id];
+    if (to->part >= 0) {
+        return partfile_write(&self->part, to->part, start, count, data, err);
+    }
     hsize_t first[OTIMES_MAX_DIMS], extent[OTIMES_MAX_DIMS];
     for (int i = 0; i < to->ndim; i++) {
         if (count[i] == 0) {
@@ -540,7 +442,15 @@ static int finish(otimes_sink *sink, otimes_err *err)
     if (rc < 0) {
         return fail_h5(self, "cannot be closed", err);
     }
-    return outfile_commit(&self->file, err);
+    if (self->part.count > 0) {
+        const int failed = partfile_complete(&self->part, outfile_name(&self->file), err);
+        return failed ? failed : outfile_commit_other(&self->file, self->part.path, err);
+    }
+    const int failed = outfile_commit(&self->file, err);
+    if (!failed) {
+        partfile_discard(&self->part);
+    }
+    return failed;
 }
 
 static const otimes_sink_ops ops = {.attribute = attribute,
@@ -548,46 +458,6 @@ static const otimes_sink_ops ops = {.attribute = attribute,
                                     .declare = declare,
                                     .write = write_block,
                                     .finish = finish};
-
-/* Who wrote the file, where netCDF looks for it; a fixed-length string as netCDF itself writes. */
-static int put_provenance(hid_t file)
-{
-    char text[128], version[32];
-    sink_h5_version(version, sizeof version);
-    snprintf(text, sizeof text, "version=2,otimes=%s,hdf5=%s", otimes_version(), version);
-    const hid_t type = H5Tcopy(H5T_C_S1);
-    int rc = -1;
-    if (type >= 0 && H5Tset_size(type, strlen(text)) >= 0) {
-        rc = put(file, "_NCProperties", type, type, H5S_SCALAR, text);
-    }
-    if (type >= 0) {
-        H5Tclose(type);
-    }
-    return rc;
-}
-
-static hid_t create_file(const char *name)
-{
-    const hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
-    const unsigned order = H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED;
-    hid_t id = -1;
-    if (access >= 0 && creation >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
-        H5Pset_cache(access, 0, CACHE_SLOTS, CACHE_BYTES, 1) >= 0 &&
-        H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0 &&
-        H5Pset_obj_track_times(creation, 0) >= 0 &&
-        H5Pset_link_creation_order(creation, order) >= 0 &&
-        H5Pset_attr_creation_order(creation, order) >= 0 &&
-        H5Pset_attr_phase_change(creation, COMPACT_ATTRIBUTES, 0) >= 0) {
-        id = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
-    }
-    if (access >= 0) {
-        H5Pclose(access);
-    }
-    if (creation >= 0) {
-        H5Pclose(creation);
-    }
-    return id;
-}
 
 int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err)
 {
@@ -602,16 +472,19 @@ int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err)
     }
     H5Eset_auto2(H5E_DEFAULT, remember_error, self);
     self->id = -1;
-    self->text = make_text();
-    self->half = make_half();
+    self->text = h5_make_text();
+    self->half = h5_make_half();
     sink->ops = &ops;
     sink->state = self;
-    int rc = outfile_begin(&self->file, path, 0, err);
+    int rc = partfile_open(&self->part, path, err);
+    if (!rc) {
+        rc = outfile_begin(&self->file, path, 0, err);
+    }
     if (rc) {
         goto fail;
     }
-    self->id = create_file(outfile_name(&self->file));
-    if (self->text < 0 || self->half < 0 || self->id < 0 || put_provenance(self->id) < 0) {
+    self->id = h5_create_file(outfile_name(&self->file));
+    if (self->text < 0 || self->half < 0 || self->id < 0) {
         rc = fail_h5(self, "cannot be created", err);
         goto fail;
     }
@@ -648,17 +521,37 @@ void sink_h5_close(otimes_sink *sink)
     free(self->arrays);
     free(self->axes);
     outfile_end(&self->file);
+    partfile_close(&self->part, self->keep_part);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     free(self);
     sink->state = NULL;
 }
 
-void sink_h5_version(char *text, size_t size)
+void sink_h5_keep_part(otimes_sink *sink)
 {
-    unsigned major, minor, release;
-    if (H5get_libversion(&major, &minor, &release) < 0) {
-        snprintf(text, size, "unknown");
-    } else {
-        snprintf(text, size, "%u.%u.%u", major, minor, release);
+    state *self = sink->state;
+    if (self) {
+        self->keep_part = 1;
     }
 }
+
+static int keeps(const otimes_sink *sink, int id)
+{
+    const state *self = sink->state;
+    return self->arrays[id].part >= 0;
+}
+
+static int read_kept(otimes_sink *sink, int id, const int64_t *start, const int64_t *count,
+                     void *data)
+{
+    state *self = sink->state;
+    return partfile_read(&self->part, self->arrays[id].part, start, count, data);
+}
+
+static void adopt(otimes_sink *sink, int id, const int64_t *count)
+{
+    state *self = sink->state;
+    partfile_adopt(&self->part, self->arrays[id].part, count);
+}
+
+const journal_keeper sink_h5_keeper = {keeps, read_kept, adopt};

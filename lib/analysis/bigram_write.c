@@ -120,6 +120,7 @@ static int declare_table(bigram_job *job, otimes_err *err)
     w->table.long_name = "the table itself";
     w->table.chunk[0] = OTIMES_TABLE_STRIP;
     w->table.chunk[1] = OTIMES_TABLE_BLOCK;
+    w->table.whole = 1;
     return otimes_sink_declare(w->sink, &w->table, &w->table_id, err);
 }
 

@@ -236,6 +236,7 @@ static int declare(const circuit_job *job, circuit_writer *w, otimes_err *err)
             a->chunk[0] = 1;
             a->chunk[1] = OTIMES_TABLE_STRIP;
             a->chunk[2] = OTIMES_TABLE_BLOCK;
+            a->whole = 1;
         }
         rc = otimes_sink_declare(job->sink, a, &w->id[at], err);
     }

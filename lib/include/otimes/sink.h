@@ -50,6 +50,8 @@ typedef struct otimes_array {
     const char *orientation; /* what its axes mean together, e.g. "row = source, column = output" */
     const char *labels_of;   /* for indices: the axis whose labels they are; NULL otherwise */
     int64_t chunk[OTIMES_MAX_DIMS]; /* suggested storage chunk; 0 lets the sink choose */
+    int whole; /* 1: every entry will be written, in blocks without overlap: a sink may set its room
+                  aside at once. 0: some may stay undefined */
 } otimes_array;
 
 /* A fact about the whole result: who, from what, how. Text, or an integer, or a real number. */
