@@ -69,10 +69,17 @@ def sides(weights: dict[str, Any], table: str, head: str) -> tuple[Any, Any]:
 
 def run(
     select: Select, X: Any, Y: Any, rows: int, block: int, top: int
-) -> tuple[float, list[tuple[Any, Any]]]:
+) -> tuple[float, tuple[Any, Any]]:
+    """Into arrays that are there: small ones kept between large ones would scatter the heap."""
+    import numpy as np
+
+    value, index = np.empty((rows, top), np.float32), np.empty((rows, top), np.int64)
     start = time.perf_counter()
-    found = [select(X, Y, at, min(at + block, rows), top) for at in range(0, rows, block)]
-    return time.perf_counter() - start, found
+    for at in range(0, rows, block):
+        end = min(at + block, rows)
+        found = select(X, Y, at, end, top)
+        value[at:end], index[at:end] = np.asarray(found[0]), np.asarray(found[1])
+    return time.perf_counter() - start, (value, index)
 
 
 def resident(high: bool) -> int:
@@ -122,8 +129,8 @@ def main() -> None:
     if a.save:
         import numpy as np
 
-        joined = [[np.concatenate([np.asarray(f[i]) for f in r]) for r in results] for i in (0, 1)]
-        np.savez(a.save, value=np.stack(joined[0]), id=np.stack(joined[1]))
+        joined = [np.stack([found[i] for found in results]) for i in (0, 1)]
+        np.savez(a.save, value=joined[0], id=joined[1])
     report = {
         "seconds": sum(seconds.values()),
         "by_head": seconds,
