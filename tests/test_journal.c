@@ -3,6 +3,7 @@
  * A run over texts, killed at every point and resumed: the result is that of a run that was not,
  * byte for byte, and no text that was complete is computed twice.
  */
+#include "forked.h"
 #include "support.h"
 
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/sink.h"
@@ -156,26 +156,22 @@ static int run_h5(run *r, const char *name, otimes_err *err)
     return rc;
 }
 
+typedef struct named {
+    run run;
+    const char *name;
+} named;
+
+static int run_named(void *context, otimes_err *err)
+{
+    named *n = context;
+    return run_h5(&n->run, n->name, err);
+}
+
 /* In a process of its own; texts computed, or -1 when it was killed. */
 static int in_process(run r, const char *name)
 {
-    int status;
-    const pid_t child = fork();
-    if (!child) {
-        otimes_err err = {0};
-        const int rc = run_h5(&r, name, &err);
-        if (rc) {
-            fprintf(stderr, "%s\n", err.msg);
-        }
-        _exit(rc ? 100 : r.computed);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status)) {
-        assert_int_equal(WTERMSIG(status), SIGKILL);
-        return -1;
-    }
-    assert_int_not_equal(WEXITSTATUS(status), 100);
-    return WEXITSTATUS(status);
+    named n = {r, name};
+    return forked(run_named, &n, &n.run.computed);
 }
 
 static char *bytes_of(const char *name, size_t *size)

@@ -3,6 +3,7 @@
  * Large arrays that are kept once: where their entries lie, and runs killed at every block, whose file
  * is in the end that of a run that was not, whatever became of what they had left.
  */
+#include "forked.h"
 #include "support.h"
 
 #include <hdf5.h>
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/sink.h"
@@ -272,26 +272,22 @@ static int run_h5(run *r, const char *name, otimes_err *err)
     return rc;
 }
 
+typedef struct named {
+    run run;
+    const char *name;
+} named;
+
+static int run_named(void *context, otimes_err *err)
+{
+    named *n = context;
+    return run_h5(&n->run, n->name, err);
+}
+
 /* Blocks computed, or -1 when it was killed. */
 static int in_process(run r, const char *name)
 {
-    int status;
-    const pid_t child = fork();
-    if (!child) {
-        otimes_err err = {0};
-        const int rc = run_h5(&r, name, &err);
-        if (rc) {
-            fprintf(stderr, "%s\n", err.msg);
-        }
-        _exit(rc ? 100 : r.computed);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status)) {
-        assert_int_equal(WTERMSIG(status), SIGKILL);
-        return -1;
-    }
-    assert_int_not_equal(WEXITSTATUS(status), 100);
-    return WEXITSTATUS(status);
+    named n = {r, name};
+    return forked(run_named, &n, &n.run.computed);
 }
 
 static void assert_absent(const char *name)
