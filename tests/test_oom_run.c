@@ -14,6 +14,7 @@
 #include <otimes/roles.h>
 
 #include "run/path_search.h"
+#include "run/table.h"
 
 static int run_patterns(const oom_analysis *a, otimes_sink *sink, otimes_err *err)
 {
@@ -288,6 +289,36 @@ static void path_lists(void **state)
     otimes_model_close(&model);
 }
 
+enum { TABLE_ROWS = 200, TABLE_COLUMNS = 1300, TABLE_RANK = 20 };
+
+static int run_table(void *context, otimes_err *err)
+{
+    static const otimes_table_ask ask = {
+        .top = 3, .bottom = 2, .threshold = 12, .way = OTIMES_TABLE_SCREEN};
+    return otimes_table_run(context, &ask, err);
+}
+
+/* By the screen; the second time with columns so alike that rows are lost and go by blocks. */
+static void tables(void **state)
+{
+    static float row[TABLE_ROWS * TABLE_RANK], column[TABLE_COLUMNS * TABLE_RANK];
+    const otimes_table_vectors rows = {TABLE_RANK, row}, columns = {TABLE_RANK, column};
+    otimes_table table = {.rank = TABLE_RANK,
+                          .row = otimes_table_side_in_memory(&rows, TABLE_ROWS),
+                          .column = otimes_table_side_in_memory(&columns, TABLE_COLUMNS),
+                          .threads = 1};
+    (void)state;
+    for (int alike = 0; alike < 2; alike++) {
+        for (int64_t i = 0; i < TABLE_ROWS * TABLE_RANK; i++) {
+            row[i] = (float)(i * 7919 % 1009) / 504 - 1;
+        }
+        for (int64_t i = 0; i < TABLE_COLUMNS * TABLE_RANK; i++) {
+            column[i] = (float)((alike ? i % TABLE_RANK : i) * 6007 % 1013) / 506 - 1;
+        }
+        until_it_succeeds("otimes_table_run", run_table, &table, 30);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +330,7 @@ int main(void)
         cmocka_unit_test_teardown(orders, oom_end),
         cmocka_unit_test_teardown(paths, oom_end),
         cmocka_unit_test_teardown(path_lists, oom_end),
+        cmocka_unit_test_teardown(tables, oom_end),
     };
     oom_count_json();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

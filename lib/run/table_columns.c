@@ -81,10 +81,10 @@ static int make_basis(const otimes_table *table, otimes_table_columns *c, otimes
 {
     const int64_t rank = c->rank;
     int64_t rows = 0, columns = 0;
-    float *sample = NULL;
+    float *sample = NULL, *of_columns = NULL;
     double *rms = NULL;
-    int rc = OTIMES_NEW(&sample, 2 * SAMPLE * rank, err);
-    float *const of_columns = sample + SAMPLE * rank;
+    int rc = OTIMES_NEW(&sample, SAMPLE * rank, err);
+    rc = rc == OTIMES_OK ? OTIMES_NEW(&of_columns, SAMPLE * rank, err) : rc;
     rc = rc == OTIMES_OK ? OTIMES_NEW(&rms, 2 * rank, err) : rc;
     rc = rc == OTIMES_OK ? read_sample(&table->row, rank, &rows, sample, err) : rc;
     rc = rc == OTIMES_OK ? read_sample(&table->column, rank, &columns, of_columns, err) : rc;
@@ -104,6 +104,7 @@ static int make_basis(const otimes_table *table, otimes_table_columns *c, otimes
         }
     }
     otimes_free(rms);
+    otimes_free(of_columns);
     otimes_free(sample);
     return rc;
 }

@@ -39,7 +39,7 @@ typedef struct otimes_table_columns {
     otimes_pool pool;
 } otimes_table_columns;
 
-/* What every bound has besides, whatever the norms: numbers that vanish below float32. */
+/* What every bound has besides, over the row's norm: numbers that vanish below float32. */
 double otimes_table_least_error(int64_t rank);
 
 int otimes_table_columns_make(const otimes_table *table, otimes_table_columns *columns,
