@@ -14,6 +14,7 @@
 
 #include "format/open.h"
 #include "gguf_writer.h"
+#include "lent.h"
 #include "oom.h"
 
 /* ---- opening ---- */
@@ -95,6 +96,44 @@ static void opening_checkpoints(void **state)
         strcat(relative, files[i]);
         strcpy(path, source_path(relative));
         until_it_succeeds(files[i], open_store, path, 20);
+    }
+}
+
+/* With the digest, which is their own. */
+static int open_memory(void *context, otimes_err *err)
+{
+    const lent *l = context;
+    otimes_model *model = context;
+    char *text = NULL;
+    int rc = otimes_model_open_memory(&model, &l->source, NULL, err);
+    assert_true(rc == OTIMES_OK || !model);
+    if (rc == OTIMES_OK) {
+        rc = otimes_model_sha256(model, &text, err);
+        assert_true(rc == OTIMES_OK ? text != NULL : text == NULL);
+    }
+    otimes_text_release(&text);
+    otimes_model_close(&model);
+    return rc;
+}
+
+static void opening_memory(void **state)
+{
+    (void)state;
+    for (int i = 0; golden_names[i]; i++) {
+        lent l;
+        otimes_model *model = oom_golden(golden_names[i]);
+        lent_make(&l, model, LAY_STRANGE);
+        l.source.token_count -= l.source.token_count > 0; /* one that is named by its number */
+        until_it_succeeds(golden_names[i], open_memory, &l, 10);
+        if (strcmp(golden_names[i], "gpt2") == 0) {
+            otimes_memory_tensor *tied = &l.tensor[l.source.tensor_count++];
+            *tied = *lent_find(&l, "transformer.wte.weight");
+            tied->name = "lm_head.weight";
+            until_it_succeeds("tied weights", open_memory, &l, 10);
+            l.source.tensor_count--;
+        }
+        lent_free(&l);
+        otimes_model_close(&model);
     }
 }
 
@@ -525,6 +564,7 @@ int main(void)
         cmocka_unit_test_teardown(opening_gguf, oom_end),
         cmocka_unit_test_teardown(opening_llama2c, oom_end),
         cmocka_unit_test_teardown(opening_checkpoints, oom_end),
+        cmocka_unit_test_teardown(opening_memory, oom_end),
         cmocka_unit_test_teardown(reporting_problems, oom_end),
         cmocka_unit_test_teardown(reading_weights, oom_end),
         cmocka_unit_test_teardown(parsing, oom_end),

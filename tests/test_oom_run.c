@@ -244,6 +244,12 @@ typedef struct path_call {
     bool all;
 } path_call;
 
+static int take_carried(void *context, int64_t path, const double *carried, otimes_err *err)
+{
+    (void)context, (void)path, (void)carried, (void)err;
+    return OTIMES_OK;
+}
+
 static int search_paths(void *context, otimes_err *err)
 {
     static const int64_t text[] = {1, 2, 1, 2}, length[] = {4};
@@ -268,8 +274,7 @@ static int search_paths(void *context, otimes_err *err)
         rc = otimes_paths_search(&linear, &target, &settings, &paths, err);
     }
     if (rc == OTIMES_OK && !call->all) {
-        double carried[4];
-        rc = otimes_path_positions(&linear, &target, &paths, 0, carried, err);
+        rc = otimes_path_positions(&linear, &target, &paths, take_carried, NULL, err);
     }
     otimes_paths_free(&paths);
     otimes_linear_free(&linear);

@@ -157,6 +157,25 @@ static void texts_among_byte_level_tokens(void **state)
     otimes_vocab_free(&vocab);
 }
 
+/* Escapes that JSON allows and no text has: NUL, and halves of a surrogate pair. */
+static void escapes_of_no_character(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"a\\u0000b\": 0, \"\\uD800\": 1, \"\\udfffx\": 2, \"\\ud83d\\ude00\": 3, "
+        "\"\\ud800\\ud83d\\ude00\": 4, \"\\\\ud800\": 5, \"\\u00e9\\n\": 6, \"\\ud800\\u0041\": 7}";
+    static const char *const labels[] = {
+        "a<U+0000>b", "<U+D800>",   "<U+DFFF>x", "\xf0\x9f\x98\x80", "<U+D800>\xf0\x9f\x98\x80",
+        "\\ud800",    "\xc3\xa9\n", "<U+D800>A"};
+    otimes_vocab vocab;
+    write_file("vocab.json", text, sizeof text - 1);
+    load(&vocab, (int64_t)COUNT(labels));
+    for (size_t i = 0; i < COUNT(labels); i++) {
+        assert_string_equal(vocab.text[i], labels[i]);
+    }
+    otimes_vocab_free(&vocab);
+}
+
 /* ---- metaspace ---- */
 
 static void metaspace(void **state)
@@ -264,7 +283,9 @@ static void malformed_files(void **state)
         {"vocab.json", "{\"a\": 0} x", "not valid JSON"},
         {"vocab.json", "{\"a\": 0, \"a\": 1}", "not valid JSON"},
         {"vocab.json", "{\"\xff\": 0}", "not valid JSON"},
-        {"vocab.json", "{\"a\\u0000b\": 0}", "not valid JSON"},
+        {"vocab.json", "{\"a\\ud800\": 0", "not valid JSON"},
+        {"vocab.json", "{\"a\\ud80\": 0}", "not valid JSON"},
+        {"vocab.json", "{\"\\", "not valid JSON"},
         {"vocab.json", "{\"a\": \"0\"}", "a: expected an integer id"},
         {"vocab.json", "{\"a\": 0.5}", "a: expected an integer id"},
         {"vocab.json", "{\"a\": null}", "a: expected an integer id"},
@@ -347,6 +368,7 @@ int main(void)
         cmocka_unit_test_teardown(every_byte, empty_folder),
         cmocka_unit_test_teardown(runs_of_bytes, empty_folder),
         cmocka_unit_test_teardown(texts_among_byte_level_tokens, empty_folder),
+        cmocka_unit_test_teardown(escapes_of_no_character, empty_folder),
         cmocka_unit_test_teardown(metaspace, empty_folder),
         cmocka_unit_test_teardown(ids_beside_the_vocabulary, empty_folder),
         cmocka_unit_test_teardown(which_file, empty_folder),

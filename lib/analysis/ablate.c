@@ -150,6 +150,8 @@ static int begin_run(ablate_job *job, otimes_err *err)
     for (int64_t t = 0; rc == OTIMES_OK && t < all->count; t++) {
         job->total += (double)(all->length[t] * job->list.count);
     }
+    job->pulse = (otimes_pulse){.sink = job->sink, .total = job->total};
+    job->layers.pulse = &job->pulse;
     return rc;
 }
 

@@ -76,6 +76,7 @@ typedef struct ablate_job {
     const otimes_model_info *info;
     const otimes_ablate_settings *settings;
     otimes_sink *sink;
+    otimes_pulse pulse;
     int64_t columns[ABLATE_POINTS]; /* of a row at each point */
     bool has_mlp;
     ablate_list list;

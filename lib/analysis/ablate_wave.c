@@ -223,12 +223,12 @@ static int run_layer(ablate_job *job, wave *w, otimes_hooks *hooks, otimes_err *
     for (int64_t slot = 0; rc == OTIMES_OK && slot < w->active; slot += job->chunk_slots) {
         const int64_t left = w->active - slot;
         rc = run_slots(job, w, ready, slot, left < job->chunk_slots ? left : job->chunk_slots, err);
+        rc = rc == OTIMES_OK ? otimes_pulse_beat(&job->pulse, err) : rc;
     }
     if (rc == OTIMES_OK) {
         const double rest = work_of(job, w, w->layer + 1), all = work_of(job, w, 0);
-        rc = otimes_sink_progress(
-            job->sink, job->done + (double)(job->group.rows * w->count) * (1 - rest / all),
-            job->total, err);
+        rc = otimes_pulse_say(
+            &job->pulse, job->done + (double)(job->group.rows * w->count) * (1 - rest / all), err);
     }
     return rc;
 }
@@ -276,7 +276,7 @@ static int run_wave(ablate_job *job, wave *w, otimes_err *err)
     job->pass.hooks = NULL;
     job->pass.batch = NULL;
     job->done += (double)(job->group.rows * w->count);
-    return rc == OTIMES_OK ? otimes_sink_progress(job->sink, job->done, job->total, err) : rc;
+    return rc == OTIMES_OK ? otimes_pulse_say(&job->pulse, job->done, err) : rc;
 }
 
 /* Where the last ablation joins, or the last member is resampled. */

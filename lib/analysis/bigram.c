@@ -208,7 +208,8 @@ int otimes_bigram(const otimes_model *model, const otimes_bigram_settings *setti
         rc = otimes_bigram_corpus_run(&corpus, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_sink_progress(sink, 1, 1, err);
+        const double rows = (double)job.row_count + (double)job.corpus_rows;
+        rc = otimes_sink_progress(sink, rows, rows, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_finish(sink, err);

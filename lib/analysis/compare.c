@@ -374,10 +374,12 @@ int otimes_compare(const otimes_model *const *models, int64_t count,
 {
     otimes_compare_settings defaults;
     otimes_compare_settings_default(&defaults);
+    otimes_pulse pulse = {.sink = sink, .total = 1};
     compare_job job = {.models = models,
                        .count = count,
                        .settings = settings ? settings : &defaults,
-                       .sink = sink};
+                       .sink = sink,
+                       .pulse = &pulse};
     compare_writer *writer = NULL;
     int rc = begin(&job, err);
     if (rc == OTIMES_OK) {
@@ -399,7 +401,7 @@ int otimes_compare(const otimes_model *const *models, int64_t count,
         rc = follow(&job, i, writer, err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_sink_progress(sink, 1, 1, err);
+        rc = otimes_pulse_say(&pulse, 1, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_finish(sink, err);

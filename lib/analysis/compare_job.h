@@ -11,6 +11,7 @@
 #include <otimes/compare.h>
 
 #include "base/mem.h"
+#include "base/sink.h"
 #include "num/haar.h"
 #include "run/head_bases.h"
 #include "run/vocab_frame.h"
@@ -127,6 +128,7 @@ typedef struct compare_job {
     int64_t count, others; /* others: count - 1, or 1 for a model beside itself */
     const otimes_compare_settings *settings;
     otimes_sink *sink;
+    otimes_pulse *pulse;
     int threads, measures;
     bool vocab, self, drifts;
     compare_model *model; /* [count], loaded only while they are needed */

@@ -18,6 +18,7 @@ typedef struct work {
     const compare_bridge *bridge;
     bool need[OTIMES_SIDES]; /* cross Grams that some measure asks for */
     int64_t layer;           /* of a, by place */
+    int64_t first;           /* item of a part */
     int64_t cross_size[OTIMES_SIDES];
     float *cross;    /* [workers, sides after one another] a head's side by a layer's */
     double *scratch; /* [workers, scratch_size] */
@@ -250,9 +251,10 @@ static int measure_head(const work *w, int64_t head, int64_t layer, bench *at, o
 }
 
 /* Item: a group of a's query heads in the layer at hand, and a layer of b. */
-static int measure_group(void *context, int64_t item, int worker, otimes_err *err)
+static int measure_group(void *context, int64_t at_part, int worker, otimes_err *err)
 {
     const work *w = context;
+    const int64_t item = w->first + at_part;
     const int64_t group = item / w->b->layers, layer = item % w->b->layers;
     bench at = {.scratch = w->scratch + worker * w->scratch_size};
     float *cross = w->cross + worker * w->cross_total;
@@ -334,6 +336,7 @@ int otimes_compare_pairs(compare_job *job, const compare_model *a, const compare
 {
     const int left = OTIMES_COMPARE_CKA | OTIMES_COMPARE_PROCRUSTES | OTIMES_COMPARE_COSINE;
     const int every = OTIMES_COMPARE_COSINE | OTIMES_COMPARE_KERNEL | OTIMES_COMPARE_ANGLES;
+    enum { PART = 32 }; /* items between two words about progress */
     const int64_t items = a->kv_heads * b->layers;
     const int workers = otimes_par_workers(items, job->threads);
     otimes_pool pool = {0};
@@ -351,11 +354,15 @@ int otimes_compare_pairs(compare_job *job, const compare_model *a, const compare
     w.scratch = otimes_pool_new(&pool, workers * w.scratch_size, sizeof *w.scratch, &rc, err);
     clear(&job->pairs, a);
     for (; rc == OTIMES_OK && w.layer < a->layers; w.layer++) {
-        rc = otimes_par_for(items, job->threads, measure_group, &w, err);
-        if (rc == OTIMES_OK) {
-            const double part = (double)(w.layer + 1) / (double)a->layers;
-            rc = otimes_sink_progress(
-                job->sink, done + share * (job->self ? part * (2 - part) : part), 1, err);
+        for (w.first = 0; rc == OTIMES_OK && w.first < items; w.first += PART) {
+            const int64_t count = items - w.first < PART ? items - w.first : PART;
+            rc = otimes_par_for(count, job->threads, measure_group, &w, err);
+            if (rc == OTIMES_OK) {
+                const double within = (double)(w.first + count) / (double)items;
+                const double part = ((double)w.layer + within) / (double)a->layers;
+                rc = otimes_pulse_say(job->pulse,
+                                      done + share * (job->self ? part * (2 - part) : part), err);
+            }
         }
     }
     if (rc == OTIMES_OK) {

@@ -247,14 +247,16 @@ static int make_cores(void *context, int64_t node, int worker, otimes_err *err)
     return rc;
 }
 
-static int make_frames(compare_model *m, otimes_err *err)
+static int make_frames(const compare_job *job, compare_model *m, otimes_err *err)
 {
     int rc = otimes_unembed_open(m->model, &m->unembed, err);
     if (rc == OTIMES_OK) {
-        rc = otimes_vocab_frame_make((otimes_vocab_end){m->model, NULL}, &m->frame[0], err);
+        rc = otimes_vocab_frame_make((otimes_vocab_end){m->model, NULL, job->pulse}, &m->frame[0],
+                                     err);
     }
     if (rc == OTIMES_OK) {
-        rc = otimes_vocab_frame_make((otimes_vocab_end){m->model, &m->unembed}, &m->frame[1], err);
+        rc = otimes_vocab_frame_make((otimes_vocab_end){m->model, &m->unembed, job->pulse},
+                                     &m->frame[1], err);
     }
     return rc;
 }
@@ -265,7 +267,7 @@ int otimes_compare_model_load(const compare_job *job, const otimes_model *model,
     *out = (compare_model){.model = model, .info = otimes_model_describe(model)};
     int rc = choose(job, out, err);
     if (rc == OTIMES_OK && job->vocab) {
-        rc = make_frames(out, err);
+        rc = make_frames(job, out, err);
     }
     if (rc == OTIMES_OK) {
         rc = new_sides(job, out, err);
@@ -280,6 +282,7 @@ int otimes_compare_model_load(const compare_job *job, const otimes_model *model,
             rc = otimes_par_for(sides, job->threads, take_side, &t, err);
         }
         otimes_head_bases_free(&bases);
+        rc = rc == OTIMES_OK ? otimes_pulse_beat(job->pulse, err) : rc;
     }
     return rc == OTIMES_OK ? otimes_par_for(out->nodes, job->threads, make_cores, out, err) : rc;
 }
@@ -338,9 +341,9 @@ static int cross_end(const compare_job *job, const compare_model *a, const compa
     double *K;
     int rc = OTIMES_NEW(&K, of_a->rank * of_b->rank, err);
     if (rc == OTIMES_OK) {
-        rc = otimes_vocab_frame_cross((otimes_vocab_end){a->model, end ? &a->unembed : NULL}, of_a,
-                                      (otimes_vocab_end){b->model, end ? &b->unembed : NULL}, of_b,
-                                      K, err);
+        rc = otimes_vocab_frame_cross(
+            (otimes_vocab_end){a->model, end ? &a->unembed : NULL, job->pulse}, of_a,
+            (otimes_vocab_end){b->model, end ? &b->unembed : NULL, NULL}, of_b, K, err);
     }
     const double norm = rc == OTIMES_OK ? norm_of(K, of_a->rank * of_b->rank) : 1;
     for (int x = 0; rc == OTIMES_OK && x < OTIMES_SIDES; x++) {

@@ -26,14 +26,14 @@ typedef struct plan {
 } plan;
 
 typedef struct ticker {
-    otimes_sink *sink;
-    double done, batch, total; /* tokens */
+    otimes_pulse pulse;
+    double done, batch; /* tokens */
 } ticker;
 
 static int tick(void *context, double share, otimes_err *err)
 {
-    const ticker *t = context;
-    return otimes_sink_progress(t->sink, t->done + share * t->batch, t->total, err);
+    ticker *t = context;
+    return otimes_pulse_say(&t->pulse, t->done + share * t->batch, err);
 }
 
 /* ---- what fits ---- */
@@ -181,15 +181,20 @@ static int run_batch(decompose_job *job, const plan *texts, int64_t first, int64
 static int run_texts(decompose_job *job, const plan *texts, const decompose_writer *writer,
                      otimes_sink *sink, otimes_err *err)
 {
-    ticker t = {sink, 0, 0, (double)texts->tokens};
+    ticker t = {.pulse = {.sink = sink, .total = (double)texts->tokens}};
     const int64_t count = job->settings->sequences.count;
     int rc = OTIMES_OK;
+    job->layers.pulse = &t.pulse;
     for (int64_t first = 0, n; rc == OTIMES_OK && first < count; first += n) {
         n = batch_size(job, texts, first);
         t.batch = 0;
         rc = run_batch(job, texts, first, n, writer, &t, err);
         t.done += t.batch;
     }
+    if (rc == OTIMES_OK) { /* the last texts may have been there */
+        rc = otimes_pulse_say(&t.pulse, t.done, err);
+    }
+    job->layers.pulse = NULL;
     return rc;
 }
 

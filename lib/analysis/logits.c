@@ -121,8 +121,7 @@ static bool choose_texts(logits_job *job, const logits_writer *writer, int64_t f
 }
 
 /* The stream behind the last layer, for all rows of the batch. `done` rows lie behind it. */
-static int run_layers(logits_job *job, const otimes_batch *batch, int64_t done, int64_t total,
-                      otimes_err *err)
+static int run_layers(logits_job *job, const otimes_batch *batch, int64_t done, otimes_err *err)
 {
     const int64_t layers = job->info->n_layers;
     otimes_pass pass = {0};
@@ -133,10 +132,8 @@ static int run_layers(logits_job *job, const otimes_batch *batch, int64_t done, 
     for (int64_t l = 0; rc == OTIMES_OK && l < layers; l++) {
         rc = otimes_pass_layers(&pass, l, l + 1, job->stream, err);
         if (rc == OTIMES_OK) {
-            rc = otimes_sink_progress(job->sink,
-                                      (double)done + (double)batch->rows * (double)(l + 1) /
-                                                         (double)(layers + 1),
-                                      (double)total, err);
+            const double part = (double)(l + 1) / (double)(layers + 1);
+            rc = otimes_pulse_say(&job->pulse, (double)done + (double)batch->rows * part, err);
         }
     }
     otimes_pass_free(&pass);
@@ -223,13 +220,12 @@ static int read_places(logits_job *job, const logits_writer *writer, int64_t pla
     return rc;
 }
 
-static int run_batch(logits_job *job, const logits_writer *writer, int64_t done, int64_t total,
-                     otimes_err *err)
+static int run_batch(logits_job *job, const logits_writer *writer, int64_t done, otimes_err *err)
 {
     otimes_batch batch = {0};
     int rc = otimes_batch_init(&batch, job->model, &job->batch, NULL, err);
     if (rc == OTIMES_OK) {
-        rc = run_layers(job, &batch, done, total, err);
+        rc = run_layers(job, &batch, done, err);
     }
     if (rc == OTIMES_OK) {
         rc = read_places(job, writer, take_places(job, &batch), err);
@@ -244,21 +240,18 @@ static int run_batch(logits_job *job, const logits_writer *writer, int64_t done,
 static int run_all(logits_job *job, const logits_writer *writer, otimes_err *err)
 {
     const otimes_sequences *all = &job->settings->sequences;
-    int64_t done = 0, total = 0;
+    int64_t done = 0;
     int rc = OTIMES_OK;
-    for (int64_t t = 0; t < all->count; t++) {
-        total += all->length[t];
-    }
     for (int64_t first = 0, count; rc == OTIMES_OK && first < all->count; first += count) {
         count = otimes_texts_batch(&job->texts, first, job->max_rows);
         if (choose_texts(job, writer, first, count)) {
-            rc = run_batch(job, writer, done, total, err);
+            rc = run_batch(job, writer, done, err);
         }
         for (int64_t t = first; t < first + count; t++) {
             done += all->length[t];
         }
         if (rc == OTIMES_OK) {
-            rc = otimes_sink_progress(job->sink, (double)done, (double)total, err);
+            rc = otimes_pulse_say(&job->pulse, (double)done, err);
         }
     }
     return rc;
@@ -299,6 +292,12 @@ static int begin(logits_job *job, otimes_err *err)
     }
     if (rc == OTIMES_OK) {
         rc = otimes_layers_open(&job->layers, job->model, &job->forward, err);
+        job->pulse.sink = job->sink;
+        for (int64_t t = 0; t < all->count; t++) {
+            const int64_t grown = s->generate.count;
+            job->pulse.total += (double)(grown > 0 ? grown : all->length[t]);
+        }
+        job->layers.pulse = &job->pulse;
     }
     return rc;
 }

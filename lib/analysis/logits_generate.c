@@ -322,9 +322,8 @@ static int run_batch(logits_job *job, int64_t rows, int64_t capacity, int64_t do
         rc = run_step(&g, err);
         if (rc == OTIMES_OK) {
             go_on(&g);
-            rc = otimes_sink_progress(job->sink,
-                                      (double)done * steps + (double)(job->batch.count * g.step),
-                                      (double)job->settings->sequences.count * steps, err);
+            rc = otimes_pulse_say(&job->pulse,
+                                  (double)done * steps + (double)(job->batch.count * g.step), err);
         }
     }
     for (int64_t who = 0; rc == OTIMES_OK && who < job->batch.count; who++) {
@@ -419,6 +418,9 @@ static int run_all(logits_job *job, const outputs *o, otimes_err *err)
         if (!done) {
             rc = run_batch(job, rows, capacity, first, o, err);
         }
+    }
+    if (rc == OTIMES_OK) { /* texts may have ended before */
+        rc = otimes_pulse_say(&job->pulse, job->pulse.total, err);
     }
     return rc;
 }

@@ -28,6 +28,7 @@ typedef struct logits_job {
     const otimes_model_info *info;
     const otimes_logits_settings *settings;
     otimes_sink *sink;
+    otimes_pulse pulse; /* in tokens */
     otimes_texts texts;
     otimes_layers layers;
     otimes_forward_settings forward;

@@ -260,16 +260,25 @@ static int run_text(orders_job *job, int64_t text, otimes_err *err)
 
 /* ---- all texts ---- */
 
+/* Beats of a text, roughly: of the pass and what it records, of both sweeps, of its losses. */
+static double beats_of(const orders_job *job, int64_t text)
+{
+    enum { GROUP_ROWS = 1024, SLAB = 2048 };
+    const double layers = (double)job->info->n_layers, rows = (double)measured(job, text);
+    const double groups = (layers + 1) / 2 * (double)job->settings->sequences.length[text];
+    const double sweeps = layers * (1 + groups / GROUP_ROWS) * (job->shares ? 2 : 1);
+    const double slabs = 1 + (double)job->partials * rows / SLAB;
+    return 3 * layers + sweeps + slabs * (1 + (double)job->info->d_vocab_out / SLAB);
+}
+
 static int run_all(orders_job *job, const orders_writer *writer, otimes_err *err)
 {
     const otimes_sequences *all = &job->settings->sequences;
-    double done = 0, total = 0;
+    double done = 0;
     int rc = OTIMES_OK;
-    for (int64_t t = 0; t < all->count; t++) {
-        total += (double)all->length[t];
-    }
     for (int64_t t = 0; rc == OTIMES_OK && t < all->count; t++) {
         if (!otimes_orders_is_done(writer, t)) {
+            otimes_pulse_part(&job->pulse, done + (double)all->length[t], beats_of(job, t));
             rc = run_text(job, t, err);
             if (rc == OTIMES_OK) {
                 rc = otimes_orders_write(writer, t, err);
@@ -277,7 +286,7 @@ static int run_all(orders_job *job, const orders_writer *writer, otimes_err *err
         }
         done += (double)all->length[t];
         if (rc == OTIMES_OK) {
-            rc = otimes_sink_progress(job->sink, done, total, err);
+            rc = otimes_pulse_say(&job->pulse, done, err);
         }
     }
     return rc;
@@ -293,6 +302,11 @@ static int begin(orders_job *job, otimes_err *err)
     }
     if (rc == OTIMES_OK) {
         rc = otimes_layers_open(&job->layers, job->model, &job->settings->forward, err);
+        job->pulse.sink = job->sink;
+        for (int64_t t = 0; t < job->settings->sequences.count; t++) {
+            job->pulse.total += (double)job->settings->sequences.length[t];
+        }
+        job->layers.pulse = &job->pulse;
     }
     return rc == OTIMES_OK ? new_buffers(job, err) : rc;
 }

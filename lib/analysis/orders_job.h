@@ -10,6 +10,7 @@
 #include <otimes/orders.h>
 
 #include "base/mem.h"
+#include "base/sink.h"
 #include "run/linear.h"
 #include "run/texts.h"
 
@@ -27,6 +28,7 @@ typedef struct orders_job {
     const otimes_model_info *info;
     const otimes_orders_settings *settings;
     otimes_sink *sink;
+    otimes_pulse pulse; /* in tokens */
     otimes_texts texts;
     otimes_layers layers;
     bool shares;

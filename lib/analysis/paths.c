@@ -207,9 +207,12 @@ static int begin(paths_job *job, otimes_err *err)
     if (rc == OTIMES_OK) {
         rc = check_memory(job, err);
     }
-    return rc == OTIMES_OK
-               ? otimes_layers_open(&job->layers, job->model, &job->settings->forward, err)
-               : rc;
+    if (rc == OTIMES_OK) {
+        rc = otimes_layers_open(&job->layers, job->model, &job->settings->forward, err);
+        job->pulse = (otimes_pulse){.sink = job->sink, .total = (double)job->cases};
+        job->layers.pulse = &job->pulse;
+    }
+    return rc;
 }
 
 /* ---- the run ---- */
@@ -252,14 +255,14 @@ static int shape(paths_job *job, const otimes_linear *linear, otimes_err *err)
 }
 
 typedef struct ticker {
-    otimes_sink *sink;
-    double done, total; /* cases */
+    otimes_pulse *pulse;
+    double done; /* cases */
 } ticker;
 
 static int tick(void *context, double share, otimes_err *err)
 {
     const ticker *t = context;
-    return otimes_sink_progress(t->sink, t->done + share, t->total, err);
+    return otimes_pulse_say(t->pulse, t->done + share, err);
 }
 
 /* A text under way. */
@@ -357,10 +360,13 @@ static int run_text(paths_job *job, int64_t text, paths_writer **writer, ticker 
 static int run_texts(paths_job *job, otimes_err *err)
 {
     paths_writer *writer = NULL;
-    ticker progress = {job->sink, 0, (double)job->cases};
+    ticker progress = {&job->pulse, 0};
     int rc = OTIMES_OK;
     for (int64_t t = 0; rc == OTIMES_OK && t < job->settings->sequences.count; t++) {
         rc = run_text(job, t, &writer, &progress, err);
+    }
+    if (rc == OTIMES_OK) { /* the last texts may have been there */
+        rc = tick(&progress, 0, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_sink_finish(job->sink, err);

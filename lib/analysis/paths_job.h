@@ -18,6 +18,7 @@ typedef struct paths_job {
     const otimes_model_info *info;
     const otimes_paths_settings *settings;
     otimes_sink *sink;
+    otimes_pulse pulse; /* in cases */
     otimes_layers layers;
     otimes_texts texts;
     bool *allowed;         /* [n_layers] whose heads may be links; NULL: all */

@@ -125,22 +125,27 @@ static void rank_carriers(paths_case *c, const paths_job *job, int64_t path, int
     }
 }
 
+typedef struct carrying {
+    paths_case *c;
+    const paths_job *job;
+    int64_t n;
+} carrying;
+
+static int take_carried(void *context, int64_t path, const double *carried, otimes_err *err)
+{
+    const carrying *w = context;
+    (void)err;
+    rank_carriers(w->c, w->job, path, w->n, carried);
+    return OTIMES_OK;
+}
+
 static int find_carriers(paths_case *c, const paths_job *job, otimes_linear *linear,
                          const otimes_path_list *list, otimes_err *err)
 {
-    double *carried = NULL;
-    int rc = OTIMES_NEW(&carried, linear->n, err);
-    for (int64_t i = 0; rc == OTIMES_OK && job->carriers > 0 && i < list->count; i++) {
-        if (list->source[i] < 0) {
-            continue; /* the target's offset is brought from nowhere */
-        }
-        rc = otimes_path_positions(linear, &c->target, list, i, carried, err);
-        if (rc == OTIMES_OK) {
-            rank_carriers(c, job, i, linear->n, carried);
-        }
-    }
-    otimes_free(carried);
-    return rc;
+    carrying w = {c, job, linear->n};
+    return job->carriers > 0
+               ? otimes_path_positions(linear, &c->target, list, take_carried, &w, err)
+               : OTIMES_OK;
 }
 
 int otimes_paths_list(paths_case *c, const paths_job *job, otimes_linear *linear, paths_tick tick,

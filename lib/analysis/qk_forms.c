@@ -81,8 +81,9 @@ static int measure_pair(void *context, int64_t item, int worker, otimes_err *err
 
 int otimes_qk_pairs(qk_job *job, otimes_err *err)
 {
-    enum { PART = 256 };
+    enum { PART = 64 };
     int rc = otimes_par_for(job->nodes, job->model->threads, measure_direct, job, err);
+    rc = rc == OTIMES_OK ? otimes_sink_progress(job->sink, 2, 4, err) : rc;
     for (int64_t first = 0; rc == OTIMES_OK && first < job->pairs; first += PART) {
         const int64_t left = job->pairs - first, count = left < PART ? left : PART;
         qk_part part = {job, first};

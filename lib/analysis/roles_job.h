@@ -85,6 +85,8 @@ typedef struct roles_job {
 
 /* roles_weights.c: all layers, their heads on their own and with previous-token heads before them. */
 int otimes_roles_weights(roles_job *job, otimes_err *err);
+/* Progress: so many layers of weights are done. */
+int otimes_roles_say(const roles_job *job, double layers, otimes_err *err);
 
 /* roles_suppression.c: the source tokens; a layer's table. */
 int otimes_roles_sources(roles_job *job, otimes_err *err);

@@ -198,6 +198,10 @@ static int stream(table *t, float *unembed, otimes_err *err)
         if (rc == OTIMES_OK) {
             rc = otimes_par_for(job->head_count, job->model->threads, count_head, t, err);
         }
+        if (rc == OTIMES_OK) {
+            const double share = (double)(t->first + t->columns) / (double)outputs;
+            rc = otimes_roles_say(job, (double)t->layer->layer + 0.5 + 0.5 * share, err);
+        }
     }
     return rc;
 }

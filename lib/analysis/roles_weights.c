@@ -155,6 +155,11 @@ static int keep_heads(const roles_job *job, otimes_head_sides *head, earlier_hea
     return rc;
 }
 
+int otimes_roles_say(const roles_job *job, double layers, otimes_err *err)
+{
+    return otimes_sink_progress(job->sink, 1 + layers / (double)(job->last + 1), 3, err);
+}
+
 static int run_layer(roles_job *job, int64_t at, earlier_heads *earlier, otimes_err *err)
 {
     const int64_t heads = job->info->n_heads;
@@ -169,6 +174,7 @@ static int run_layer(roles_job *job, int64_t at, earlier_heads *earlier, otimes_
         layer_work work = {job, &layer, head, earlier, at == job->last};
         rc = otimes_par_for(heads, job->model->threads, make_head, &work, err);
         rc = rc == OTIMES_OK ? keep_heads(job, head, earlier, err) : rc;
+        rc = rc == OTIMES_OK ? otimes_roles_say(job, (double)at + 0.5, err) : rc;
     }
     for (int64_t h = 0; h < heads; h++) {
         otimes_head_sides_free(&head[h]);
@@ -191,8 +197,7 @@ int otimes_roles_weights(roles_job *job, otimes_err *err)
             rc = run_layer(job, at, &earlier, err);
         }
         if (rc == OTIMES_OK) {
-            rc = otimes_sink_progress(job->sink, 1 + (double)(at + 1) / (double)(job->last + 1), 3,
-                                      err);
+            rc = otimes_roles_say(job, (double)at + 1, err);
         }
     }
     for (int64_t i = 0; i < earlier.count; i++) {

@@ -11,6 +11,7 @@
 
 #include "analysis/virtual_job.h"
 #include "base/par.h"
+#include "base/sink.h"
 #include "model/model.h"
 #include "num/la.h"
 
@@ -55,10 +56,16 @@ static int make_link(virtual_job *job, int64_t i, int64_t j, double *link, doubl
     return OTIMES_OK;
 }
 
-static int links_of_node(void *context, int64_t i, int worker, otimes_err *err)
+typedef struct links_part {
+    virtual_job *job;
+    int64_t first; /* node */
+} links_part;
+
+static int links_of_node(void *context, int64_t item, int worker, otimes_err *err)
 {
-    virtual_job *job = context;
-    const int64_t r = job->rank;
+    const links_part *part = context;
+    virtual_job *job = part->job;
+    const int64_t r = job->rank, i = part->first + item;
     double *scratch;
     int rc = OTIMES_NEW(&scratch, 2 * r * r + r, err);
     (void)worker;
@@ -107,6 +114,7 @@ static void measure_reach(virtual_job *job)
 
 int otimes_virtual_links(virtual_job *job, otimes_err *err)
 {
+    enum { PART = 16 }; /* nodes between two words about progress */
     const int64_t n = job->nodes;
     int rc = OTIMES_OK;
     job->pair_norm = otimes_pool_new(&job->pool, n * n, sizeof *job->pair_norm, &rc, err);
@@ -116,8 +124,13 @@ int otimes_virtual_links(virtual_job *job, otimes_err *err)
     if (rc == OTIMES_OK && job->length > 2) {
         rc = new_links(job, err);
     }
-    if (rc == OTIMES_OK) {
-        rc = otimes_par_for(n, job->model->threads, links_of_node, job, err);
+    for (int64_t first = 0; rc == OTIMES_OK && first < n; first += PART) {
+        const int64_t count = n - first < PART ? n - first : PART;
+        links_part part = {job, first};
+        rc = otimes_par_for(count, job->model->threads, links_of_node, &part, err);
+        if (rc == OTIMES_OK) {
+            rc = otimes_sink_progress(job->sink, 1 + (double)(first + count) / (double)n, 4, err);
+        }
     }
     if (rc == OTIMES_OK && job->length > 2) {
         measure_reach(job);

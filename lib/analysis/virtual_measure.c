@@ -273,12 +273,18 @@ static int read_tables(virtual_job *job, otimes_err *err)
     return rc;
 }
 
+static int tick(void *context, double share, otimes_err *err)
+{
+    (void)share; /* as much as the search, which came to an end at 3 */
+    return otimes_sink_progress(context, 3, 4, err);
+}
+
 static int read_vocabulary(virtual_job *job, otimes_err *err)
 {
     const int rc = otimes_unembed_open(job->model, &job->unembed, err);
-    return rc == OTIMES_OK
-               ? otimes_vocab_forms_compute(job->model, &job->unembed, NULL, NULL, &job->forms, err)
-               : rc;
+    return rc == OTIMES_OK ? otimes_vocab_forms_compute(job->model, &job->unembed, tick, job->sink,
+                                                        &job->forms, err)
+                           : rc;
 }
 
 static void name_links(virtual_job *job)

@@ -86,11 +86,38 @@ bool otimes_sink_has(otimes_sink *sink, int id, const int64_t *start, const int6
 
 int otimes_sink_progress(otimes_sink *sink, double done, double total, otimes_err *err)
 {
+    done = done < total ? done : total; /* a sum of shares may be rounded up */
     if (sink->ops->progress && sink->ops->progress(sink, done, total) != 0) {
         return otimes_fail(err, OTIMES_ERR_CANCELLED, "cancelled at %.0f %%",
                            total > 0 ? 100 * done / total : 0);
     }
     return OTIMES_OK;
+}
+
+int otimes_pulse_say(otimes_pulse *pulse, double done, otimes_err *err)
+{
+    pulse->done = done > pulse->done ? done : pulse->done;
+    pulse->each = 0;
+    return pulse->sink ? otimes_sink_progress(pulse->sink, pulse->done, pulse->total, err)
+                       : OTIMES_OK;
+}
+
+void otimes_pulse_part(otimes_pulse *pulse, double until, double beats)
+{
+    pulse->until = until;
+    pulse->each = until > pulse->done ? (until - pulse->done) / (beats > 1 ? beats : 1) : 0;
+}
+
+int otimes_pulse_beat(otimes_pulse *pulse, otimes_err *err)
+{
+    if (!pulse || !pulse->sink) {
+        return OTIMES_OK;
+    }
+    if (pulse->each > 0) {
+        const double done = pulse->done + pulse->each;
+        pulse->done = done < pulse->until ? done : pulse->until;
+    }
+    return otimes_sink_progress(pulse->sink, pulse->done, pulse->total, err);
 }
 
 int otimes_sink_finish(otimes_sink *sink, otimes_err *err)

@@ -36,6 +36,24 @@ bool otimes_sink_has(otimes_sink *sink, int id, const int64_t *start, const int6
 /* Reports progress; OTIMES_ERR_CANCELLED when the sink says stop. */
 int otimes_sink_progress(otimes_sink *sink, double done, double total, otimes_err *err);
 
+/* An analysis' progress, for work on lower floors that knows nothing of the whole: it beats, which says
+ * again what was said last, or a little more, so that the sink can stop it there. What is said never
+ * falls. */
+typedef struct otimes_pulse {
+    otimes_sink *sink;
+    double done, total;
+    double each, until; /* what a beat adds, and up to where */
+} otimes_pulse;
+
+/* `done` of the total, or what was said before if that is more. Without a sink nothing is said. */
+int otimes_pulse_say(otimes_pulse *pulse, double done, otimes_err *err);
+
+/* Work of about so many beats begins, which ends at `until`. */
+void otimes_pulse_part(otimes_pulse *pulse, double until, double beats);
+
+/* From the thread that called the analysis. NULL: nothing is said. */
+int otimes_pulse_beat(otimes_pulse *pulse, otimes_err *err);
+
 int otimes_sink_finish(otimes_sink *sink, otimes_err *err);
 
 #endif

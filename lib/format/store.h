@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A checkpoint as named tensors in mapped files, whatever format they came in. Loaders fill a
- * store; the floors above know nothing else of files.
+ * A checkpoint as named tensors in mapped files, whatever format they came in, or in memory of the
+ * caller's. Loaders fill a store; the floors above know nothing else of files.
  */
 #ifndef OTIMES_FORMAT_STORE_H
 #define OTIMES_FORMAT_STORE_H
@@ -19,7 +19,7 @@ typedef struct otimes_entry {
     otimes_dtype dtype;
     int ndim;
     int64_t dim[OTIMES_MAX_DIMS], stride[OTIMES_MAX_DIMS]; /* strides in elements, none negative */
-    const unsigned char *data;                             /* element 0, inside a mapped file */
+    const unsigned char *data;   /* element 0, inside a mapped file or lent */
     const unsigned char *scales; /* of the first block, where they lie apart; else NULL */
     int64_t bytes;               /* from the first to the last element, and of the scales apart */
     char *alias_of; /* another entry's name when the file says that this one is the same */
@@ -32,8 +32,11 @@ typedef struct otimes_file {
 
 typedef struct otimes_store {
     const char *format; /* "safetensors" */
-    char *directory;    /* of the checkpoint, for configuration and tokenizer */
-    json_t *config;     /* what the weight files themselves say of the model; NULL if nothing */
+    char *directory;    /* of the checkpoint, for configuration and tokenizer; what the caller
+                           calls it when lent */
+    bool lent; /* the entries show memory of the caller's: nothing there is let go, there are no
+                  files */
+    json_t *config; /* what the weight files themselves say of the model; NULL if nothing */
     otimes_file *files;
     int64_t file_count;
     otimes_entry *entries; /* by group and name, ascending */

@@ -228,7 +228,7 @@ static int load_file(otimes_vocab *vocab, const char *path, bool is_tokenizer, i
                      otimes_err *err)
 {
     json_t *root;
-    int rc = otimes_json_load(&root, path, err);
+    int rc = otimes_json_load_tokens(&root, path, err);
     if (rc != OTIMES_OK) {
         return rc;
     }
@@ -287,6 +287,32 @@ int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t coun
         rc = json_is_string(item)
                  ? set_text(vocab, (int64_t)index, json_string_value(item), CODING_VERBATIM, err)
                  : otimes_fail(err, OTIMES_ERR_FORMAT, "%s: entry %zu: expected text", name, index);
+    }
+    if (rc == OTIMES_OK) {
+        rc = name_the_rest(vocab, err);
+    }
+    if (rc != OTIMES_OK) {
+        otimes_vocab_free(vocab);
+    }
+    return rc;
+}
+
+int otimes_vocab_from_texts(otimes_vocab *vocab, const char *const *texts, int64_t given,
+                            int64_t count, otimes_err *err)
+{
+    *vocab = (otimes_vocab){0};
+    int rc = texts ? begin(vocab, count, err) : OTIMES_OK;
+    for (int64_t id = 0; rc == OTIMES_OK && id < vocab->count && id < given; id++) {
+        otimes_text label = {0};
+        if (!texts[id]) {
+            continue;
+        }
+        rc = otimes_text_add(&label, err, "%s", ""); /* an empty token has a label too */
+        if (rc == OTIMES_OK) {
+            rc = add_bytes(&label, (const unsigned char *)texts[id], (int64_t)strlen(texts[id]),
+                           err);
+        }
+        vocab->text[id] = label.data;
     }
     if (rc == OTIMES_OK) {
         rc = name_the_rest(vocab, err);

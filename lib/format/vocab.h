@@ -24,6 +24,11 @@ int otimes_vocab_load(otimes_vocab *vocab, const char *directory, int64_t count,
 int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t count, const char *name,
                            otimes_err *err);
 
+/* From texts of the caller's, `given` of them; NULL and what lacks reads "[id]", bytes that form no
+ * character read <0xHH>. Empty when texts is NULL. */
+int otimes_vocab_from_texts(otimes_vocab *vocab, const char *const *texts, int64_t given,
+                            int64_t count, otimes_err *err);
+
 /* Accepts zeroed. */
 void otimes_vocab_free(otimes_vocab *vocab);
 

@@ -154,7 +154,7 @@ const otimes_tensor_rule otimes_names_gpt_neox[] = {
     WEIGHT(B_OUT, "layers.{l}.mlp.dense_4h_to_h.bias", "d", OPTIONAL),
     WEIGHT(LNF_W, "final_layer_norm.weight", "d", NORM),
     WEIGHT(LNF_B, "final_layer_norm.bias", "d", LN),
-    WEIGHT(W_U, "embed_out.weight", "u d", ALWAYS),
+    WEIGHT(W_U, "embed_out.weight|lm_head.weight", "u d", ALWAYS),
     END,
 };
 

@@ -122,11 +122,19 @@ const otimes_tensor_rule otimes_names_wide_norms[] = {
     END,
 };
 
+/* As transformers 5 keeps them in memory, whatever their files are. */
+#define STACKED_EXPERTS                                                                    \
+    PIECE(EXPERT_GATE, "layers.{l}.mlp.experts.gate_up_proj", "x [n n] d", OPTIONAL, 0),   \
+        PIECE(EXPERT_IN, "layers.{l}.mlp.experts.gate_up_proj", "x [n n] d", OPTIONAL, 1), \
+        WEIGHT(EXPERT_OUT, "layers.{l}.mlp.experts.down_proj", "x d n", OPTIONAL)
+
 const otimes_tensor_rule otimes_names_mixtral[] = {
-    WEIGHT(ROUTER_W, "layers.{l}.block_sparse_moe.gate.weight", "x d", EXPERTS),
+    WEIGHT(ROUTER_W, "layers.{l}.block_sparse_moe.gate.weight|layers.{l}.mlp.gate.weight", "x d",
+           EXPERTS),
     WEIGHT(EXPERT_GATE, "layers.{l}.block_sparse_moe.experts.{x}.w1.weight", "n d", EXPERTS),
     WEIGHT(EXPERT_OUT, "layers.{l}.block_sparse_moe.experts.{x}.w2.weight", "d n", EXPERTS),
     WEIGHT(EXPERT_IN, "layers.{l}.block_sparse_moe.experts.{x}.w3.weight", "n d", EXPERTS),
+    STACKED_EXPERTS,
     END,
 };
 
@@ -135,6 +143,7 @@ const otimes_tensor_rule otimes_names_experts[] = {
     WEIGHT(EXPERT_GATE, "layers.{l}.mlp.experts.{x}.gate_proj.weight", "n d", EXPERTS),
     WEIGHT(EXPERT_IN, "layers.{l}.mlp.experts.{x}.up_proj.weight", "n d", EXPERTS),
     WEIGHT(EXPERT_OUT, "layers.{l}.mlp.experts.{x}.down_proj.weight", "d n", EXPERTS),
+    STACKED_EXPERTS,
     END,
 };
 

@@ -101,7 +101,9 @@ int otimes_binding_read(const otimes_model *model, const otimes_binding *binding
         return OTIMES_OK;
     }
     gather(binding, first, count, out);
-    release(binding, first, count, count * each);
+    if (!model->store.lent) { /* there it would not come back from a file */
+        release(binding, first, count, count * each);
+    }
     const int rc = split_pairs(binding, count * each / binding->dim[binding->ndim - 1], out, err);
     if (rc != OTIMES_OK) {
         return rc;

@@ -77,6 +77,26 @@ int otimes_labels_load(otimes_model *model, const json_t *config, const char *wh
     return rc;
 }
 
+int otimes_labels_take(otimes_model *model, const otimes_memory_model *source, const json_t *config,
+                       const char *where, otimes_err *err)
+{
+    const int64_t in = model->info.d_vocab, out = model->info.d_vocab_out;
+    const json_t *tokens = json_object_get(config, "tokens");
+    const json_t *outputs = json_object_get(config, "outputs");
+    int rc = otimes_vocab_from_texts(&model->vocab, source->token, source->token_count, in, err);
+    if (rc == OTIMES_OK && !model->vocab.count && json_is_array(tokens)) {
+        rc = otimes_vocab_from_list(&model->vocab, tokens, in, where, err);
+    }
+    if (rc == OTIMES_OK && in != out) {
+        rc = otimes_vocab_from_texts(&model->output_vocab, source->output_token,
+                                     source->output_token_count, out, err);
+    }
+    if (rc == OTIMES_OK && in != out && !model->output_vocab.count && json_is_array(outputs)) {
+        rc = otimes_vocab_from_list(&model->output_vocab, outputs, out, where, err);
+    }
+    return rc;
+}
+
 static const char *text_of(const otimes_vocab *vocab, int64_t id)
 {
     return id >= 0 && id < vocab->count ? vocab->text[id] : NULL;

@@ -13,6 +13,10 @@
 int otimes_labels_load(otimes_model *model, const json_t *config, const char *where,
                        otimes_err *err);
 
+/* Takes those that a model in memory came with, else lists in the configuration. */
+int otimes_labels_take(otimes_model *model, const otimes_memory_model *source, const json_t *config,
+                       const char *where, otimes_err *err);
+
 /* Labels of an axis of `count` input (or output) tokens with those ids (NULL: 0 .. count-1). The
  * texts belong to the model, the array to the caller; *labels is NULL when no vocabulary is known.
  */

@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 #include "base/sha256.h"
+#include "base/sink.h"
+#include "format/memory.h"
 #include "format/open.h"
 #include "model/bind.h"
 #include "model/config.h"
@@ -178,19 +180,17 @@ static void describe(otimes_model *model)
     for (int64_t i = 0; i < model->store.file_count; i++) {
         info->file_bytes += model->store.files[i].map.bytes;
     }
+    for (int64_t i = 0; model->store.lent && i < model->store.entry_count; i++) {
+        const otimes_entry *entry = &model->store.entries[i];
+        info->file_bytes += entry->alias_of ? 0 : entry->bytes;
+    }
 }
 
-static int open_model(otimes_model *model, const otimes_model_settings *settings, otimes_err *err)
+/* All that tensors and configuration tell. */
+static int understand(otimes_model *model, const otimes_model_settings *settings,
+                      const json_t *config, const char *where, otimes_err *err)
 {
-    json_t *config = NULL;
-    char *where = NULL;
-    int rc = otimes_store_open(&model->store, model->path, err);
-    if (rc == OTIMES_OK) {
-        rc = load_config(model, settings, &config, &where, err);
-    }
-    if (rc == OTIMES_OK) {
-        rc = otimes_config_arch(model, config, settings->state_dict, where, err);
-    }
+    int rc = otimes_config_arch(model, config, settings->state_dict, where, err);
     if (rc == OTIMES_OK) {
         rc = otimes_config_numbers(model, config, where, err);
     }
@@ -215,13 +215,82 @@ static int open_model(otimes_model *model, const otimes_model_settings *settings
     if (rc == OTIMES_OK) {
         describe(model);
         settle_steps(model, settings);
-        if (settings->token_text) {
-            rc = otimes_labels_load(model, config, where, err);
-        }
+    }
+    return rc;
+}
+
+static int open_files(otimes_model *model, const otimes_model_settings *settings, otimes_err *err)
+{
+    json_t *config = NULL;
+    char *where = NULL;
+    int rc = otimes_store_open(&model->store, model->path, err);
+    if (rc == OTIMES_OK) {
+        rc = load_config(model, settings, &config, &where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = understand(model, settings, config, where, err);
+    }
+    if (rc == OTIMES_OK && settings->token_text) {
+        rc = otimes_labels_load(model, config, where, err);
     }
     json_decref(config);
     otimes_free(where);
     return rc;
+}
+
+/* The file that was asked for, else the text that came with the tensors. */
+static int parse_config(const otimes_model *model, const otimes_memory_model *source,
+                        const otimes_model_settings *settings, json_t **config, otimes_text *where,
+                        otimes_err *err)
+{
+    *config = NULL;
+    if (settings->config_path) {
+        const int rc = otimes_text_add(where, err, "%s", settings->config_path);
+        return rc == OTIMES_OK ? otimes_json_load(config, where->data, err) : rc;
+    }
+    int rc = otimes_text_add(where, err, "%s: config", model->path);
+    if (rc != OTIMES_OK || !source->config) {
+        return rc;
+    }
+    rc = otimes_json_parse(config, source->config, (int64_t)strlen(source->config), where->data,
+                           err);
+    return rc != OTIMES_OK || json_is_object(*config)
+               ? rc
+               : otimes_fail(err, OTIMES_ERR_FORMAT, "%s: expected a JSON object", where->data);
+}
+
+static int open_memory(otimes_model *model, const otimes_memory_model *source,
+                       const otimes_model_settings *settings, otimes_err *err)
+{
+    json_t *config = NULL;
+    otimes_text where = {0};
+    int rc =
+        otimes_store_lend(&model->store, source->tensor, source->tensor_count, model->path, err);
+    if (rc == OTIMES_OK) {
+        rc = parse_config(model, source, settings, &config, &where, err);
+    }
+    if (rc == OTIMES_OK) {
+        rc = understand(model, settings, config, where.data, err);
+    }
+    if (rc == OTIMES_OK && settings->token_text) {
+        rc = otimes_labels_take(model, source, config, where.data, err);
+    }
+    json_decref(config);
+    otimes_text_free(&where);
+    return rc;
+}
+
+/* A model that nothing is known of but what it is called. */
+static int begin(otimes_model **model, const char *path, const otimes_model_settings *settings,
+                 otimes_err *err)
+{
+    const int rc = OTIMES_NEW(model, 1, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    (*model)->threads = settings->threads;
+    (*model)->path = otimes_strdup(path);
+    return (*model)->path ? OTIMES_OK : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
 }
 
 int otimes_model_open(otimes_model **model, const char *path, const otimes_model_settings *settings,
@@ -234,14 +303,31 @@ int otimes_model_open(otimes_model **model, const char *path, const otimes_model
     if (!path || path[0] == '\0') {
         return otimes_fail(err, OTIMES_ERR_ARGUMENT, "model: expected a path, got none");
     }
-    int rc = OTIMES_NEW(model, 1, err);
-    if (rc != OTIMES_OK) {
-        return rc;
+    int rc = begin(model, path, chosen, err);
+    if (rc == OTIMES_OK) {
+        rc = open_files(*model, chosen, err);
     }
-    (*model)->threads = chosen->threads;
-    (*model)->path = otimes_strdup(path);
-    rc = (*model)->path ? open_model(*model, chosen, err)
-                        : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: path");
+    if (rc != OTIMES_OK) {
+        otimes_model_close(model);
+    }
+    return rc;
+}
+
+int otimes_model_open_memory(otimes_model **model, const otimes_memory_model *source,
+                             const otimes_model_settings *settings, otimes_err *err)
+{
+    otimes_model_settings defaults;
+    otimes_model_settings_default(&defaults);
+    const otimes_model_settings *chosen = settings ? settings : &defaults;
+    *model = NULL;
+    if (!source) {
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT, "model: expected tensors, got none");
+    }
+    const bool named = source->name && source->name[0] != '\0';
+    int rc = begin(model, named ? source->name : "<memory>", chosen, err);
+    if (rc == OTIMES_OK) {
+        rc = open_memory(*model, source, chosen, err);
+    }
     if (rc != OTIMES_OK) {
         otimes_model_close(model);
     }
@@ -281,7 +367,8 @@ bool otimes_has_positions(const otimes_model *model)
            model->info.positions == OTIMES_POSITIONS_SHORTFORMER;
 }
 
-static int hash_file(const otimes_file *file, char hex[OTIMES_SHA256_HEX], otimes_err *err)
+static int hash_file(const otimes_file *file, otimes_pulse *pulse, char hex[OTIMES_SHA256_HEX],
+                     otimes_err *err)
 {
     enum { RUN = 4 << 20 }; /* let go of the pages run by run */
     otimes_sha256 sha = {0};
@@ -290,20 +377,33 @@ static int hash_file(const otimes_file *file, char hex[OTIMES_SHA256_HEX], otime
         const int64_t run = file->map.bytes - at < RUN ? file->map.bytes - at : RUN;
         rc = otimes_sha256_add(&sha, file->map.data + at, run, err);
         otimes_map_release(file->map.data + at, run);
+        rc = rc == OTIMES_OK ? otimes_pulse_say(pulse, pulse->done + (double)run, err) : rc;
     }
     const int finish = otimes_sha256_finish(&sha, rc == OTIMES_OK ? hex : NULL, err);
     return rc == OTIMES_OK ? finish : rc;
 }
 
-int otimes_model_sha256(const otimes_model *model, char **text, otimes_err *err)
+int otimes_model_sha256_watched(const otimes_model *model, otimes_sink *sink, char **text,
+                                otimes_err *err)
 {
     otimes_text lines = {0};
+    otimes_pulse pulse = {.sink = sink};
     int rc = OTIMES_OK;
+    for (int64_t i = 0; i < model->store.file_count; i++) {
+        pulse.total += (double)model->store.files[i].map.bytes;
+    }
+    if (model->store.lent) {
+        char hex[OTIMES_SHA256_HEX];
+        rc = otimes_store_digest(&model->store, &pulse, hex, err);
+        if (rc == OTIMES_OK) {
+            rc = otimes_text_add(&lines, err, "%s  %s", hex, model->path);
+        }
+    }
     for (int64_t i = 0; rc == OTIMES_OK && i < model->store.file_count; i++) {
         const otimes_file *file = &model->store.files[i];
         const char *slash = strrchr(file->path, '/');
         char hex[OTIMES_SHA256_HEX];
-        rc = hash_file(file, hex, err);
+        rc = hash_file(file, &pulse, hex, err);
         if (rc == OTIMES_OK) {
             rc = otimes_text_add(&lines, err, "%s%s  %s", i ? "\n" : "", hex,
                                  slash ? slash + 1 : file->path);
@@ -314,4 +414,9 @@ int otimes_model_sha256(const otimes_model *model, char **text, otimes_err *err)
     }
     *text = lines.data;
     return rc;
+}
+
+int otimes_model_sha256(const otimes_model *model, char **text, otimes_err *err)
+{
+    return otimes_model_sha256_watched(model, NULL, text, err);
 }

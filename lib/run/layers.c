@@ -135,6 +135,7 @@ static int borrow(otimes_layers *layers, const otimes_model *model, otimes_layer
     }
     *layers = *owner;
     layers->owner = owner;
+    layers->pulse = NULL;
     return OTIMES_OK;
 }
 
@@ -190,12 +191,12 @@ static int load_item(void *context, int64_t layer, int worker, otimes_err *err)
 int otimes_layers_get(otimes_layers *layers, int64_t layer, const otimes_ready_layer **ready,
                       otimes_err *err)
 {
-    if (layers->owner) {
-        return otimes_layers_get(layers->owner, layer, ready, err);
+    int rc = otimes_pulse_beat(layers->pulse, err);
+    if (rc != OTIMES_OK || layers->owner) {
+        return rc != OTIMES_OK ? rc : otimes_layers_get(layers->owner, layer, ready, err);
     }
     const otimes_model *model = layers->model;
     otimes_ready_layer *slot = &layers->ready[layers->resident ? layer : 0];
-    int rc = OTIMES_OK;
     *ready = slot;
     if (slot->W_QKV && slot->layer == layer) {
         return OTIMES_OK;

@@ -12,6 +12,7 @@
 #include <otimes/model.h>
 
 #include "base/err.h"
+#include "base/sink.h"
 
 /* A loaded layer whose W_Q, W_K, W_V have become W_QKV. Column order: queries of head 0, 1, ...,
  * keys, values; shapes as in otimes/model.h. */
@@ -35,6 +36,7 @@ typedef struct otimes_layers {
     float
         *W_U; /* [d_vocab_out, d_model] processed, by output token; NULL until used or not resident
                  */
+    otimes_pulse *pulse; /* beats with each layer, operator and slab of logits; NULL: none */
 } otimes_layers;
 
 /* As the settings say: resident, or borrowed from settings->weights. NULL: neither. Errors of

@@ -130,9 +130,9 @@ static int need(otimes_linear *linear, int64_t rows, otimes_err *err)
 {
     const otimes_model_info *info = linear->info;
     const bool links = linear->role == OTIMES_MLP_AS_LINK && info->mlp != OTIMES_MLP_NONE;
-    int rc = OTIMES_OK;
-    if (rows <= linear->room) {
-        return OTIMES_OK;
+    int rc = otimes_pulse_beat(linear->layers->pulse, err);
+    if (rc != OTIMES_OK || rows <= linear->room) {
+        return rc;
     }
     linear->room = 0;
     otimes_pool_free(&linear->space);

@@ -201,7 +201,7 @@ int otimes_paths_all(otimes_linear *linear, const otimes_linear_target *target,
     return rc;
 }
 
-/* ---- one of them ---- */
+/* ---- where they come from ---- */
 
 static int carry(otimes_path_engine *engine, const otimes_path_list *paths, int64_t path,
                  double *carried, otimes_err *err)
@@ -233,23 +233,29 @@ static int carry(otimes_path_engine *engine, const otimes_path_list *paths, int6
 }
 
 int otimes_path_positions(otimes_linear *linear, const otimes_linear_target *target,
-                          const otimes_path_list *paths, int64_t path, double *carried,
-                          otimes_err *err)
+                          const otimes_path_list *paths, otimes_path_visit visit_path,
+                          void *context, otimes_err *err)
 {
     const otimes_path_settings settings = {.max_order = -1};
     otimes_path_engine engine;
-    if (path < 0 || path >= paths->count) {
-        return otimes_fail(err, OTIMES_ERR_ARGUMENT,
-                           "path: expected 0 to %" PRId64 ", got %" PRId64, paths->count - 1, path);
-    }
-    memset(carried, 0, (size_t)linear->n * sizeof *carried);
-    if (paths->source[path] < 0) {
-        return OTIMES_OK; /* the offset comes from no position */
-    }
+    double *carried = NULL;
     int rc = otimes_path_engine_open(&engine, linear, target, &settings, false, err);
     if (rc == OTIMES_OK) {
-        rc = carry(&engine, paths, path, carried, err);
+        rc = OTIMES_NEW(&carried, linear->n, err);
     }
+    for (int64_t i = 0; rc == OTIMES_OK && i < paths->count; i++) {
+        memset(carried, 0, (size_t)linear->n * sizeof *carried);
+        if (paths->source[i] >= 0) { /* the offset comes from no position */
+            rc = carry(&engine, paths, i, carried, err);
+        }
+        if (rc == OTIMES_OK) {
+            rc = visit_path(context, i, carried, err);
+        }
+        if (rc == OTIMES_OK) {
+            rc = otimes_pulse_beat(linear->layers->pulse, err);
+        }
+    }
+    otimes_free(carried);
     otimes_path_engine_close(&engine);
     return rc;
 }

@@ -151,14 +151,15 @@ static int direct_item(void *context, int64_t head, int worker, otimes_err *err)
     return OTIMES_OK;
 }
 
-static void by_sources(reach_job *j)
+static int by_sources(reach_job *j, otimes_err *err)
 {
     const otimes_path_engine *engine = j->engine;
     const otimes_model_info *info = engine->linear->info;
     const int64_t n = engine->n, d = engine->d, kv = info->n_kv_heads * engine->width;
     const int threads = engine->linear->model->threads;
+    int rc = OTIMES_OK;
     memset(j->direct, 0, (size_t)(info->n_heads * n) * sizeof *j->direct);
-    for (int64_t s = 0; s < engine->linear->source_count; s++) {
+    for (int64_t s = 0; rc == OTIMES_OK && s < engine->linear->source_count; s++) {
         if (!otimes_path_reads_source(engine, j->layer * info->n_heads, s)) {
             continue;
         }
@@ -173,11 +174,13 @@ static void by_sources(reach_job *j)
         }
         (void)otimes_par_for(info->n_heads, otimes_par_worth(threads, (double)(n * n * kv)),
                              direct_item, j, NULL);
+        rc = otimes_pulse_beat(engine->linear->layers->pulse, err);
     }
+    return rc;
 }
 
 /* reach of one level in this layer. */
-static void one_level(reach_job *j, int64_t level)
+static int one_level(reach_job *j, int64_t level, otimes_err *err)
 {
     otimes_path_engine *engine = j->engine;
     const otimes_model_info *info = engine->linear->info;
@@ -186,10 +189,11 @@ static void one_level(reach_job *j, int64_t level)
     const int64_t below = deeper ? j->below : 0;
     const float *before = engine->reach + (level > 0 ? level - 1 : 0) * engine->heads * n;
     float *reach = engine->reach + (level * engine->heads + j->layer * info->n_heads) * n;
+    int rc = OTIMES_OK;
     for (int64_t i = 0; i < below * n; i++) {
         j->scaled[i] = before[i] * engine->unscale[j->layer][i % n];
     }
-    for (int64_t h = 0; h < info->n_heads; h++) {
+    for (int64_t h = 0; rc == OTIMES_OK && h < info->n_heads; h++) {
         float *own = reach + h * n;
         memcpy(own, j->direct + h * n, (size_t)n * sizeof *own);
         otimes_product(engine->linear->model->threads, true, below, n, n, j->scaled, n,
@@ -204,7 +208,9 @@ static void one_level(reach_job *j, int64_t level)
         for (int64_t t = 0; t < n; t++) {
             own[t] *= engine->unpost[j->layer][t] * (1 + ROUNDING);
         }
+        rc = otimes_pulse_beat(engine->linear->layers->pulse, err);
     }
+    return rc;
 }
 
 static int make_room(reach_job *j, otimes_err *err)
@@ -242,10 +248,12 @@ int otimes_path_reach_rows(otimes_path_engine *engine, otimes_err *err)
             continue;
         }
         j.below = j.layer * info->n_heads;
-        by_sources(&j);
-        rc = otimes_path_cores(engine, j.layer, j.kappa, err);
+        rc = by_sources(&j, err);
+        if (rc == OTIMES_OK) {
+            rc = otimes_path_cores(engine, j.layer, j.kappa, err);
+        }
         for (int64_t level = 0; rc == OTIMES_OK && level < engine->levels; level++) {
-            one_level(&j, level);
+            rc = one_level(&j, level, err);
         }
     }
     otimes_pool_free(&j.pool);

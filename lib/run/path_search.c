@@ -21,7 +21,7 @@
 enum {
     CACHE_BYTES = 64 << 20,
     MOST_CHAINS = 100000000, /* kept at a time: the search stops here as at a budget */
-    TICKS = 64               /* batches between two */
+    TICKS = 4                /* batches between two */
 };
 
 typedef struct search {

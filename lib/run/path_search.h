@@ -64,9 +64,12 @@ int otimes_paths_all(otimes_linear *linear, const otimes_linear_target *target,
 
 void otimes_paths_free(otimes_path_list *paths);
 
-/* carried [n] := what a path brings from each source position; the sum is its value. */
+/* For each path in turn carried [n] := what it brings from each source position, zeros for the target's
+ * offset; the sum is its value. Errors: OTIMES_ERR_MEMORY, what visit returned, the pulse's. */
+typedef int (*otimes_path_visit)(void *context, int64_t path, const double *carried,
+                                 otimes_err *err);
 int otimes_path_positions(otimes_linear *linear, const otimes_linear_target *target,
-                          const otimes_path_list *paths, int64_t path, double *carried,
+                          const otimes_path_list *paths, otimes_path_visit visit, void *context,
                           otimes_err *err);
 
 #endif

@@ -127,17 +127,20 @@ static int consume_row(void *context, int64_t item, int worker, otimes_err *err)
 }
 
 /* The block at hand for all rows. */
-static void run_block(job *j)
+static int run_block(job *j, otimes_err *err)
 {
     const int64_t d = j->layers->model->info.d_model;
     const int threads = j->layers->model->threads;
-    for (j->first_row = 0; j->first_row < j->rows; j->first_row += SLAB_ROWS) {
+    int rc = OTIMES_OK;
+    for (j->first_row = 0; rc == OTIMES_OK && j->first_row < j->rows; j->first_row += SLAB_ROWS) {
         const int64_t left = j->rows - j->first_row, rows = left < SLAB_ROWS ? left : SLAB_ROWS;
         otimes_product(threads, true, rows, j->tokens, d, j->normal + j->first_row * d, d, j->W_U,
                        d, NULL, false, j->product, j->tokens);
         const double operations = (double)rows * (double)j->tokens;
         (void)otimes_par_for(rows, otimes_par_worth(threads, operations), consume_row, j, NULL);
+        rc = otimes_pulse_beat(j->layers->pulse, err);
     }
+    return rc;
 }
 
 static void finish_row(const job *j, int64_t i)
@@ -190,7 +193,7 @@ int otimes_readout_run(otimes_layers *layers, int64_t rows, const float *normal,
         j.tokens = vocab - j.first < BLOCK_TOKENS ? vocab - j.first : BLOCK_TOKENS;
         rc = otimes_layers_unembed(layers, j.first, j.tokens, block, &j.W_U, err);
         if (rc == OTIMES_OK) {
-            run_block(&j);
+            rc = run_block(&j, err);
         }
     }
     for (int64_t i = 0; rc == OTIMES_OK && i < rows; i++) {

@@ -53,6 +53,7 @@ static int centred_product(otimes_vocab_end a, otimes_vocab_end b, double *produ
             add_rows(tile_b, count, d_b, sum_b);
             rc = otimes_multiply(a.model->threads, &left, &right, 1, first > 0, true, product, err);
         }
+        rc = rc == OTIMES_OK ? otimes_pulse_beat(a.pulse, err) : rc;
     }
     for (int64_t i = 0; rc == OTIMES_OK && i < d_a; i++) {
         for (int64_t j = 0; j < d_b; j++) {

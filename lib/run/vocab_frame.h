@@ -11,6 +11,7 @@
 #include <otimes/model.h>
 
 #include "base/err.h"
+#include "base/sink.h"
 
 /* Directions of E below this share of its largest singular value are left out: S comes from a Gram in
  * double, whose small eigenvalues are noise from 1e-15 of the largest. */
@@ -20,6 +21,7 @@
 typedef struct otimes_vocab_end {
     const otimes_model *model;
     const otimes_unembed *unembed;
+    otimes_pulse *pulse; /* beats with each tile of tokens; NULL: none */
 } otimes_vocab_end;
 
 typedef struct otimes_vocab_frame {

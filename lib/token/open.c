@@ -36,7 +36,7 @@ static int file_in(const char *folder, char **path, otimes_err *err)
 static int from_json(otimes_tokenizer *t, const otimes_map *map, otimes_err *err)
 {
     json_t *root;
-    int rc = otimes_json_parse(&root, map->data, map->bytes, t->path, err);
+    int rc = otimes_json_parse_tokens(&root, map->data, map->bytes, t->path, err);
     if (rc == OTIMES_OK) {
         rc = json_is_object(json_object_get(root, "model"))
                  ? otimes_tokenizer_from_json(t, root, err)

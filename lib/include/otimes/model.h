@@ -19,8 +19,8 @@
 extern "C" {
 #endif
 
-/* An opened model: a read-only map of its files and what was learned from their headers. Weights
- * stay in the files. Safe to use from several threads at once once opened. */
+/* An opened model: a read-only map of its files, or views of the caller's memory, and what was learned
+ * from their headers. Weights stay in the files. Safe to use from several threads at once once opened. */
 typedef struct otimes_model otimes_model;
 
 typedef struct otimes_model_settings {
@@ -57,6 +57,49 @@ OTIMES_API void otimes_model_settings_default(otimes_model_settings *settings);
 OTIMES_API OTIMES_MUST_CHECK int otimes_model_open(otimes_model **model, const char *path,
                                                    const otimes_model_settings *settings,
                                                    otimes_err *err);
+
+/* A tensor in the caller's memory: element (i, j, ...) is number i * stride[0] + j * stride[1] + ...
+ * from data on, in the machine's own byte order. data need not be aligned. */
+typedef struct otimes_memory_tensor {
+    const char *name;  /* as the architecture's checkpoints call it, "transformer.wte.weight" */
+    const char *dtype; /* as safetensors spells it: "F32", "F16", "BF16", "F64", ... */
+    int ndim;
+    int64_t dim[OTIMES_MAX_DIMS], stride[OTIMES_MAX_DIMS]; /* strides in elements, none negative */
+    const void *data;
+    int64_t bytes; /* that may be read from data on */
+} otimes_memory_tensor;
+
+/* A model in the caller's memory: what its files would hold. */
+typedef struct otimes_memory_model {
+    const char *name; /* where a path would stand: in errors and results; NULL: "<memory>" */
+    const otimes_memory_tensor *tensor; /* [tensor_count], in any order */
+    int64_t tensor_count;
+    const char *config; /* what config.json would hold; NULL: what tensor names and shapes tell */
+    const char *const *token; /* [token_count] texts by id; NULL: none, or the configuration's */
+    int64_t token_count;
+    const char *const *output_token; /* the same where output tokens are others */
+    int64_t output_token_count;
+    uint8_t reserved[64]; /* zero */
+} otimes_memory_model;
+
+/* Opens a model without a file: the same table of architectures, the same checks and the same
+ * processing as otimes_model_open, over tensors that lie in memory already. Nothing of them is
+ * copied: what `data` points to must stay where it is until the model is closed, and what is written
+ * there in the meantime is what later calls read; it must not change while a call reads it. All else
+ * (*source, names, texts) may go when this returns. Nothing is ever written to the tensors, and
+ * their pages are not let go. Tensors of one name are refused; two names of one memory are tied
+ * weights. Of the settings, config_path comes before `config`, and state_dict knows only "".
+ * Token texts are UTF-8; NULL and ids beyond token_count read "[id]", a byte that forms no character
+ * <0xHH>. info's format is "memory", its file_bytes those of the tensors.
+ * On success *model is owned by the caller and released by otimes_model_close; on error it is NULL.
+ * Cost: tensor_count * log(tensor_count), independent of their sizes.
+ * Errors: OTIMES_ERR_ARGUMENT (no source; a tensor without name or data, of an unknown dtype, with a
+ * negative size or stride, or beyond its bytes), OTIMES_ERR_FORMAT (a name twice, a configuration
+ * that is no JSON object), and otherwise those of otimes_model_open; tensors are named. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_open_memory(otimes_model **model,
+                                                          const otimes_memory_model *source,
+                                                          const otimes_model_settings *settings,
+                                                          otimes_err *err);
 
 /* Releases a model and sets *model to NULL; NULL is fine. */
 OTIMES_API void otimes_model_close(otimes_model **model);
@@ -110,7 +153,7 @@ OTIMES_API const char *otimes_qk_norm_name(otimes_qk_norm norm);
 typedef struct otimes_model_info {
     const char *path;         /* as it was given to open */
     const char *architecture; /* row of the architecture table, e.g. "gpt2" */
-    const char *format;       /* "safetensors", "pytorch", "gguf", "llama2.c" */
+    const char *format;       /* "safetensors", "pytorch", "gguf", "llama2.c", "memory" */
     const char *dtype;      /* of the weights in the file: "F32", "BF16", or "F32, F16" if mixed */
     const char *activation; /* of the MLP as the configuration names it; "" when unknown */
     int64_t n_layers, n_heads, n_kv_heads, d_model, d_head, d_mlp, d_vocab, d_vocab_out, n_ctx;
@@ -166,10 +209,18 @@ OTIMES_API const char *otimes_model_token(const otimes_model *model, int64_t id)
 OTIMES_API const char *otimes_model_output_token(const otimes_model *model, int64_t id);
 
 /* sha256 of the weight files as sha256sum prints it: one line "<hex>  <file name>" a file, joined
- * by newlines. Reads every byte. *text is released with otimes_text_release. OTIMES_ERR_IO,
+ * by newlines. Of a model in memory one line "<hex>  <name>", over all tensors in the order of their
+ * names' bytes: for each the line "NAME DTYPE [D0,D1,...]", ended by a newline, then its elements in
+ * row-major order, whatever the strides. Reads every byte. *text is released with otimes_text_release. OTIMES_ERR_IO,
  * OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_model_sha256(const otimes_model *model, char **text,
                                                      otimes_err *err);
+
+/* The same, with a word to sink->ops->progress, in bytes, every few MB; nothing else of the sink is
+ * called. Where that is not 0: OTIMES_ERR_CANCELLED, and *text NULL. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_sha256_watched(const otimes_model *model,
+                                                             otimes_sink *sink, char **text,
+                                                             otimes_err *err);
 
 /* Parts of a layer. */
 enum {
