@@ -7,10 +7,10 @@
 # Usage: sh tests/run.sh
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-sh "$root/tools/setup.sh"
+sh "$root/tools/setup.sh" --tests
 
 venv=$root/build/venv
-if ! "$venv/bin/python" -c 'import h5netcdf, numpy, pytest, safetensors, xarray' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import h5netcdf, numpy, playwright, pytest, safetensors, xarray' 2>/dev/null; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check \
         -r "$root/tests/python/requirements.txt" ||

@@ -54,7 +54,8 @@ static const opt own[] = {
      .help = "one ablation of all of LIST at once, e.g. 0.3,0.7,1.mlp,2.attn,3.n512; may stand "
              "several times",
      .kind = OPT_TEXTS,
-     .offset = offsetof(options, sets)},
+     .offset = offsetof(options, sets),
+     .takes = TAKES_PARTS},
     {.name = "method",
      .help = "what stands in the place of what is ablated: zeros, its mean over texts, or what it "
              "is in another text (default: zero)",
@@ -72,7 +73,8 @@ static const opt own[] = {
      .help = "with --method mean: take the means over the texts of FILE (default: the texts "
              "themselves)",
      .kind = OPT_TEXT,
-     .offset = offsetof(options, mean_from)},
+     .offset = offsetof(options, mean_from),
+     .takes = TAKES_FILE},
     {.name = "seed",
      .argument = "N",
      .help = "with --method resample: draw the other texts at random (default: each text takes "
@@ -93,7 +95,7 @@ static const opt own[] = {
      .offset = offsetof(options, against)},
     {.name = "positions",
      .argument = "LIST",
-     .help = "where to measure, e.g. 4,5,-1 or last; from the end of each text where negative "
+     .help = "where to measure, e.g. 4-9,-1 or last; from the end of each text where negative "
              "(default: the loss everywhere, logits at the last position)",
      .kind = OPT_TEXT,
      .offset = offsetof(options, positions)},

@@ -25,7 +25,8 @@ static const opt own[] = {
      .help = "which activations, by TransformerLens' names with * and ?, parted by commas, such as "
              "'blocks.*.attn.hook_pattern'; '*' is all of them",
      .kind = OPT_TEXT,
-     .offset = offsetof(options, names)},
+     .offset = offsetof(options, names),
+     .takes = TAKES_HOOKS},
     {.name = "list",
      .help = "print the names that this model has, with shapes, and run nothing",
      .kind = OPT_FLAG,
@@ -181,14 +182,13 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
 
 const command command_activations = {
     .name = "activations",
-    .group = "Runs on text",
+    .group = "Running a model on texts",
     .summary = "what a model computes on its way, at chosen points",
     .about = "Runs the model on texts and writes activations under TransformerLens' names: the "
              "residual stream, queries, keys and values, attention scores and patterns, what heads "
              "and MLPs write, neurons, norm scales, experts. --list shows which there are. Entries "
              "beyond a text's length are NaN. Without -o and --format it prints a summary of each.",
-    .example = "otimes activations model/ --text-file texts.txt --names "
-               "'blocks.*.attn.hook_pattern' -o patterns.h5",
+    .example = "otimes activations model/ --text-file texts.txt --names '*.hook_z' -o z.h5",
     .shared = OPTS_TEXT | OPTS_RUN | OPTS_RESUME,
     .own = own,
     .size = sizeof(options),

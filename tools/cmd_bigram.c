@@ -68,7 +68,8 @@ static const opt own[] = {
      .help = "also count the bigrams of FILE, a text in each line or JSON as with --text-file, and "
              "hold the softmax of each row against them",
      .kind = OPT_TEXT,
-     .offset = offsetof(options, corpus)},
+     .offset = offsetof(options, corpus),
+     .takes = TAKES_FILE},
     {.name = "json-field",
      .argument = "NAME",
      .help = "member of JSON objects that holds the text (default: text); FILE then holds JSON "

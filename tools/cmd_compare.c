@@ -35,7 +35,6 @@ static const opt_word similarity_words[] = {{"cka", OTIMES_COMPARE_BY_CKA},
 
 static const opt own[] = {
     {.name = "measures",
-     .argument = "LIST",
      .help = "what to measure of each pair (default: all)",
      .kind = OPT_SET,
      .offset = offsetof(options, measures),
@@ -201,7 +200,7 @@ static int put_sha256(const options *o, const request *r, otimes_sink *sink, oti
     rc = to ? 0 : fail_memory(err, "sha256");
     for (int i = 1; i < o->common.operand_count && !rc; i++) {
         char *text = NULL;
-        rc = otimes_model_sha256(r->model[i], &text, err);
+        rc = output_sha256(r->model[i], &text, err);
         for (char *line = rc ? NULL : strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
             fprintf(to, "%s%s: %s", i > 1 || line != text ? "\n" : "", o->common.operand[i], line);
         }
@@ -265,7 +264,7 @@ const command command_compare = {
          .about =
              "\nMODEL is a directory with config.json and model.safetensors (or shards and their\n"
              "index), or one .safetensors file; --config and processing hold for all of them.\n"
-             "LIST is like 0,3-5,9; of --measures words, of --labels names.\n"},
+             "LIST is like 0,3-5,9; of --labels names.\n"},
     .shared = OPTS_LAYERS | OPTS_HEADS,
     .own = own,
     .size = sizeof(options),

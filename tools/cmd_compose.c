@@ -39,7 +39,8 @@ static const opt own[] = {
      .help = "also these heads of one layer as one, layer.head, e.g. 0.3,0.7; may be given several "
              "times",
      .kind = OPT_TEXTS,
-     .offset = offsetof(options, sets)},
+     .offset = offsetof(options, sets),
+     .takes = TAKES_LABELS},
     {.name = "offsets",
      .argument = "LIST",
      .help = "rotary positions: Q and K also at these offsets, query less key, e.g. 0,1,8",

@@ -60,7 +60,8 @@ static const opt own[] = {
      .help = "point of the stream: final, a layer (before it), or a layer with .mid (before its "
              "MLP), e.g. 5.mid (default: final)",
      .kind = OPT_TEXT,
-     .offset = offsetof(options, at)},
+     .offset = offsetof(options, at),
+     .takes = TAKES_POINT},
     {.name = "components",
      .help = "how finely it is cut: heads and MLPs, whole layers, whole attention with neurons, or "
              "heads with neurons (default: heads)",
@@ -69,7 +70,7 @@ static const opt own[] = {
      .words = part_words},
     {.name = "positions",
      .argument = "LIST",
-     .help = "positions of each text, negative ones from its end, or the word last, e.g. 0,-2,-1 "
+     .help = "positions of each text, negative ones from its end, or the word last, e.g. 0,5-9,-1 "
              "(default: all)",
      .kind = OPT_TEXT,
      .offset = offsetof(options, positions)},

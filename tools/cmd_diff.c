@@ -101,7 +101,8 @@ const command command_diff = {
                  .max = 2,
                  .usage = "A B",
                  .about = "\nA and B are results that -o FILE.h5 of a command wrote; no model is "
-                          "opened.\n"},
+                          "opened.\n",
+                 .takes = TAKES_RESULT},
     .failed = 2,
     .exits = "0 equal, 1 not equal, 2 trouble, 128 + signal when stopped",
     .no_weights = 1,

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "fail.h"
+#include "quote.h"
 
 typedef struct options {
     common_options common;
@@ -101,8 +102,9 @@ static void put_mechanisms(FILE *to, const otimes_model_info *m)
     if (m->sliding_window) {
         put_number(to, "sliding window", m->sliding_window);
     }
-    fprintf(to, LABEL "%s%s%s%s\n", "mlp", mlp_name(m->mlp), *m->activation ? ", " : "",
-            m->activation, m->parallel ? ", in parallel with attention" : "");
+    fprintf(to, LABEL "%s%s", "mlp", mlp_name(m->mlp), *m->activation ? ", " : "");
+    put_shown(to, m->activation, "");
+    fprintf(to, "%s\n", m->parallel ? ", in parallel with attention" : "");
     if (m->n_experts) {
         fprintf(to, LABEL "%" PRId64 " of %" PRId64 " wide, %" PRId64 " active%s\n", "experts",
                 m->n_experts, m->d_expert, m->n_experts_active,
@@ -171,7 +173,9 @@ static int put_analysed(const otimes_model *model, FILE *to, otimes_err *err)
 
 static void put_tensor(FILE *to, const otimes_tensor_info *t)
 {
-    fprintf(to, "  %s  %s [", t->name, t->dtype);
+    fputs("  ", to);
+    put_shown(to, t->name, "");
+    fprintf(to, "  %s [", t->dtype);
     for (int i = 0; i < t->ndim; i++) {
         fprintf(to, "%s%" PRId64, i ? ", " : "", t->dim[i]);
     }
@@ -212,8 +216,9 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
 {
     const options *o = memory;
     const otimes_model_info *m = otimes_model_describe(model);
-    fprintf(to, LABEL "%s\n", "model", m->path);
-    fprintf(to, LABEL "%s\n", "architecture", m->architecture);
+    fprintf(to, LABEL, "model");
+    put_shown(to, m->path, "");
+    fprintf(to, "\n" LABEL "%s\n", "architecture", m->architecture);
     fprintf(to, LABEL "%s, %s\n", "weights", m->format, m->dtype);
     put_bytes(to, "file size", m->file_bytes);
     put_dimensions(to, m);

@@ -29,7 +29,7 @@ static const opt own[] = {
      .offset = offsetof(options, full)},
     {.name = "positions",
      .argument = "LIST",
-     .help = "positions of each text, such as 0,5 or last; -1 is the last one (default: all)",
+     .help = "positions of each text, such as 0,5-9 or last; -1 is the last one (default: all)",
      .kind = OPT_TEXT,
      .offset = offsetof(options, positions)},
     {.name = "generate",
@@ -193,7 +193,7 @@ static int card(const otimes_model *model, const void *memory, FILE *to, otimes_
 
 const command command_logits = {
     .name = "logits",
-    .group = "Runs on text",
+    .group = "Running a model on texts",
     .summary = "what comes next after each token of a text, loss, generation",
     .about = "Runs the model on texts. For every token the --top (default 10) output tokens that "
              "the model expects next with logit and log-probability, logsumexp and entropy of the "

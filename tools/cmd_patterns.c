@@ -43,7 +43,8 @@ static const opt own[] = {
      .help = "also the attention to a pattern of your own: lines of query, key and perhaps a "
              "weight, between tabs, positions from 0",
      .kind = OPT_TEXT,
-     .offset = offsetof(options, pattern)},
+     .offset = offsetof(options, pattern),
+     .takes = TAKES_FILE},
     {.name = "positions",
      .argument = "LIST",
      .help = "queries that are looked at, e.g. 5-20 (default: all)",

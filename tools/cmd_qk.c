@@ -113,8 +113,10 @@ static void put_title(const table *t)
 {
     const otimes_model_info *info = otimes_model_describe(t->model);
     const char *previous = otimes_memory_sink_attr(t->result, "previous_token_score")->text;
-    fprintf(t->to, "model     %s, %" PRId64 " layers of %" PRId64 " head%s\n", info->path,
-            info->n_layers, info->n_heads, info->n_heads == 1 ? "" : "s");
+    fputs("model     ", t->to);
+    put_shown(t->to, info->path, "");
+    fprintf(t->to, ", %" PRId64 " layers of %" PRId64 " head%s\n", info->n_layers, info->n_heads,
+            info->n_heads == 1 ? "" : "s");
     fprintf(t->to, "previous  weight of h1 on the previous token, at least %g (%s)\n",
             fact(t, "least_previous_token"), previous);
     fprintf(t->to, "K-copy    copying score of W_E W_QK(h2) W_OV(h1)^T W_E^T, at least %g\n",

@@ -46,7 +46,8 @@ static const opt own[] = {
      .help = "instead of the strongest: this chain, layer.head first to last, e.g. 0.3,1.5; may be "
              "given several times",
      .kind = OPT_TEXTS,
-     .offset = offsetof(options, chains)},
+     .offset = offsetof(options, chains),
+     .takes = TAKES_LABELS},
     {.name = "entries",
      .argument = "N",
      .help = "strongest entries source -> output of each chain's table (default: 5)",

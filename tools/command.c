@@ -11,6 +11,7 @@
 #include "guard.h"
 #include "identity.h"
 #include "output.h"
+#include "quote.h"
 #include "sink_null.h"
 #include "stop.h"
 
@@ -131,7 +132,7 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     otimes_model *model = NULL;
     otimes_model_settings settings;
     const int card = cmd->card && !output_wanted(options);
-    int format, rc = card ? 0 : output_format(options, cmd->weights, &format, err);
+    int format, rc = card || cmd->act ? 0 : output_format(options, cmd->weights, &format, err);
     if (rc) {
         return rc;
     }
@@ -145,8 +146,9 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     if (rc) {
         return rc;
     }
-    rc = card ? cmd->card(model, options, stdout, err)
-              : run_to_output(cmd, options, model, line, err);
+    rc = cmd->act ? cmd->act(model, options, line, err)
+         : card   ? cmd->card(model, options, stdout, err)
+                  : run_to_output(cmd, options, model, line, err);
     otimes_model_close(&model);
     return rc;
 }
@@ -163,7 +165,9 @@ int command_result(int (*run)(const otimes_model *model, const void *options, ot
 /* One line on stderr, and the exit status that goes with the code. */
 static int report(const command *cmd, int code, const otimes_err *err)
 {
-    fprintf(stderr, "otimes %s: %s\n", cmd->name, err->msg);
+    fprintf(stderr, "otimes %s: ", cmd->name);
+    put_shown(stderr, err->msg, "");
+    putc('\n', stderr);
     if (code == OTIMES_ERR_CANCELLED && stop_signal()) {
         return 128 + stop_signal();
     }

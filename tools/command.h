@@ -17,6 +17,7 @@ typedef struct operands {
     int min, max;      /* how many, at most OPTS_OPERANDS_MAX */
     const char *usage; /* as the usage line has them, e.g. "A B" or "MODEL [MODEL ...]" */
     const char *about; /* what they are, lines for help; NULL: as of one MODEL */
+    opt_takes takes;   /* TAKES_ANY: as of one MODEL */
 } operands;
 
 typedef struct command {
@@ -38,6 +39,8 @@ typedef struct command {
     int (*run)(const otimes_model *model, const void *options, otimes_sink *sink, otimes_err *err);
     /* Instead of run, a text for people, when neither file nor format is asked for; NULL: none. */
     int (*card)(const otimes_model *model, const void *options, FILE *to, otimes_err *err);
+    /* Instead of both: all of its output is its own. `line` is the command line as results carry it. */
+    int (*act)(const otimes_model *model, const void *options, const char *line, otimes_err *err);
 } command;
 
 #define OTIMES_DECLARE_COMMAND(name) extern const command command_##name;

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "quote.h"
+
 /* Of more models than so many, a line each instead of a table each. */
 enum { MOST_TABLES = 2 };
 
@@ -93,7 +95,8 @@ static void put_drift(const card *c)
             width, "model", "previous", "first", "last", "previous", "first", "last",
             k ? "  K-composition" : "");
     for (int64_t m = 0; m < model->length; m++) {
-        fprintf(c->to, "%-*s ", width, model->text[m]);
+        put_column(c->to, model->text[m], width);
+        putc(' ', c->to);
         for (int i = 0; i < 6; i++) {
             fputs(i == 3 ? " " : "", c->to);
             put_number(c, mean_of((const double *)data_of(c, columns[i]) + m * c->heads, c->heads),
@@ -175,7 +178,9 @@ static void put_other(const card *c, int64_t other)
 {
     const double *match = data_of(c, "match_similarity");
     const int64_t *layer = data_of(c, "match_layer"), *head = data_of(c, "match_head");
-    fprintf(c->to, "\nbeside  %s\n", c->other_model->text[other]);
+    fputs("\nbeside  ", c->to);
+    put_shown(c->to, c->other_model->text[other], "");
+    putc('\n', c->to);
     if (match) {
         int64_t same = 0;
         for (int64_t i = 0; i < c->heads; i++) {
@@ -213,8 +218,10 @@ void compare_card(const otimes_model *model, const otimes_memory_sink *result, F
     card c = {result, to, array->axis[1], array->axis[2], array->axis[0], 0};
     c.heads = c.layer->length * c.head->length;
     const int64_t others = c.other_model->length;
-    fprintf(to, "model   %s, %" PRId64 " layers of %" PRId64 " head%s\n", info->path,
-            info->n_layers, info->n_heads, info->n_heads == 1 ? "" : "s");
+    fputs("model   ", to);
+    put_shown(to, info->path, "");
+    fprintf(to, ", %" PRId64 " layers of %" PRId64 " head%s\n", info->n_layers, info->n_heads,
+            info->n_heads == 1 ? "" : "s");
     fprintf(to, "space   %s\n", text_of(&c, "space"));
     fprintf(to, "similarity: %s; 1 is the same but for scale\n", text_of(&c, "similarity_is"));
     if (data_of(&c, "OV_cosine_previous")) {

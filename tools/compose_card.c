@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "quote.h"
 
 /* A score and where it stands in its array. */
 typedef struct entry {
@@ -120,8 +121,10 @@ int compose_card(const otimes_model *model, const otimes_memory_sink *result, in
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const card c = {result, to, otimes_memory_sink_attr(result, "baseline")->f64, top};
-    fprintf(to, "model   %s, %" PRId64 " layers of %" PRId64 " head%s\n", info->path,
-            info->n_layers, info->n_heads, info->n_heads == 1 ? "" : "s");
+    fputs("model   ", to);
+    put_shown(to, info->path, "");
+    fprintf(to, ", %" PRId64 " layers of %" PRId64 " head%s\n", info->n_layers, info->n_heads,
+            info->n_heads == 1 ? "" : "s");
     fprintf(
         to,
         "score   |L R| / (|L| |R|); random subspaces give %.4f, excess is over that, z in their "

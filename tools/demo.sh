@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The main job on the bundled model: builds, runs info, bigram and heads, then the model itself on a line of code:
-# patterns, decompose, ablate; says what to look at.
+# patterns, decompose, ablate; says what to look at; and puts it all on one page.
 # Usage: sh tools/demo.sh
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,6 +22,7 @@ line='def area(self, width): self.width = width; return self.height * self.'
 "$otimes" patterns "$model" --text "$line" --repeated 32 --full -o "$out/patterns.h5"
 "$otimes" decompose "$model" --text "$line" --target w --sources -o "$out/decompose.h5"
 "$otimes" ablate "$model" --text "$line" --target w -o "$out/ablate.h5"
+"$otimes" report "$model" --text "$line" -o "$out/report.html"
 
 # The same results as text, for a glance without any HDF5 tool.
 "$otimes" heads "$model" -q -o "$out/heads.tsv"
@@ -35,7 +36,7 @@ strongest() {
 
 echo
 echo "Strongest copying heads: Re(sum of eigenvalues) / sum of moduli of W_E W_OV W_U."
-echo "Induction heads are found here; 1 means that every token raises itself."
+echo "1: all eigenvalues are positive, so by and large the head raises what it attends to; induction heads do."
 strongest full_OV_copying 4
 echo
 echo "Heads whose W_QK matches a token with itself most: the same score of W_E W_QK W_E^T."
@@ -61,3 +62,6 @@ echo "  import xarray"
 echo "  heads = xarray.open_dataset('$out/heads.h5', engine='h5netcdf')"
 echo "  heads.full_OV_copying.sel(layer=1)"
 echo "What each array is: tools/schema/*.md"
+echo
+echo "All of it on one page, to open in a browser:"
+echo "  $out/report.html"

@@ -113,8 +113,22 @@ static void put_pair(FILE *to, const char *a, const char *b)
 static void put_facts(FILE *to, const columns *c)
 {
     for (int64_t i = 0; i < c->facts; i++) {
-        fprintf(to, "%-10s  %s: ", c->kind[i], c->fact[i]);
+        fprintf(to, "%-10s  ", c->kind[i]);
+        put_shown(to, c->fact[i], "");
+        fputs(": ", to);
         put_pair(to, c->fact_a[i], c->fact_b[i]);
+        putc('\n', to);
+    }
+}
+
+static void put_lone_labels(FILE *to, const char *axis, int64_t count, const char *whose,
+                            const char *first)
+{
+    if (count) {
+        fputs("labels      ", to);
+        put_shown(to, axis, "");
+        fprintf(to, ": %" PRId64 " only in %s, the first ", count, whose);
+        put_shown(to, first, "");
         putc('\n', to);
     }
 }
@@ -122,14 +136,8 @@ static void put_facts(FILE *to, const columns *c)
 static void put_axes(FILE *to, const columns *c)
 {
     for (int64_t i = 0; i < c->axes; i++) {
-        if (c->labels_only_a[i]) {
-            fprintf(to, "labels      %s: %" PRId64 " only in A, the first %s\n", c->axis[i],
-                    c->labels_only_a[i], c->first_only_a[i]);
-        }
-        if (c->labels_only_b[i]) {
-            fprintf(to, "labels      %s: %" PRId64 " only in B, the first %s\n", c->axis[i],
-                    c->labels_only_b[i], c->first_only_b[i]);
-        }
+        put_lone_labels(to, c->axis[i], c->labels_only_a[i], "A", c->first_only_a[i]);
+        put_lone_labels(to, c->axis[i], c->labels_only_b[i], "B", c->first_only_b[i]);
     }
 }
 
@@ -176,7 +184,9 @@ static void put_real(FILE *to, double value)
 /* "layer 1, head 3: 0.5 / 0.25" */
 static void put_where(FILE *to, const columns *c, int64_t i)
 {
-    fprintf(to, "  %s%s", c->where[i], *c->where[i] ? ": " : "");
+    fputs("  ", to);
+    put_shown(to, c->where[i], "");
+    fputs(*c->where[i] ? ": " : "", to);
     if (*c->text_a[i] || *c->text_b[i]) {
         put_pair(to, c->text_a[i], c->text_b[i]);
     } else {
@@ -186,7 +196,7 @@ static void put_where(FILE *to, const columns *c, int64_t i)
 
 static void put_row(FILE *to, const columns *c, int64_t i, int width)
 {
-    fprintf(to, "%-*s", width, c->array[i]);
+    put_column(to, c->array[i], width);
     if (strcmp(c->status[i], "differs") != 0) {
         fprintf(to, "  %s\n", c->status[i]);
         return;

@@ -187,19 +187,6 @@ void logits_card(const otimes_model *model, const otimes_memory_sink *result, FI
 
 /* ---- generation ---- */
 
-/* Lines stay lines; nothing else moves the cursor. */
-static void put_plain(FILE *to, const char *text)
-{
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if ((*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f) {
-            fprintf(to, "\\x%02X", *c);
-        } else {
-            putc(*c, to);
-        }
-    }
-    putc('\n', to);
-}
-
 void logits_card_generated(const otimes_model *model, const otimes_memory_sink *result, FILE *to)
 {
     char number[24];
@@ -213,7 +200,8 @@ void logits_card_generated(const otimes_model *model, const otimes_memory_sink *
             fprintf(to, "%stext %" PRId64 "\n", t ? "\n" : "", t);
         }
         if (completion) {
-            put_plain(to, ((const char *const *)completion)[t]);
+            put_shown(to, ((const char *const *)completion)[t], "\n\t"); /* lines stay lines */
+            putc('\n', to);
             continue;
         }
         for (int64_t i = 0; i < ((const int64_t *)length)[t]; i++) {

@@ -189,8 +189,9 @@ static void put_neuron(const card *c, int64_t at)
 static void put_title(const card *c, neurons_sort sort, int64_t shown, int64_t count)
 {
     const otimes_model_info *info = otimes_model_describe(c->model);
-    fprintf(c->to, "model    %s, %" PRId64 " layer%s\n", info->path, info->n_layers,
-            info->n_layers == 1 ? "" : "s");
+    fputs("model    ", c->to);
+    put_shown(c->to, info->path, "");
+    fprintf(c->to, ", %" PRId64 " layer%s\n", info->n_layers, info->n_layers == 1 ? "" : "s");
     fprintf(c->to,
             "neurons  %" PRId64 " of %" PRId64
             " by %s; kurtosis (in excess of 3), skew, variance of w_out "

@@ -12,28 +12,20 @@
 #include "command.h"
 #include "fail.h"
 
-#define MAX_OPTIONS 64
-
-/* Every option of a command, its own first. */
-typedef struct known {
-    opt option[MAX_OPTIONS];
-    int count;
-} known;
-
-static void collect(const command *cmd, known *all)
+void opts_collect(const command *cmd, opts_known *all)
 {
     opt shared[OPTS_SHARED_MAX];
     all->count = 0;
-    for (const opt *o = cmd->own; o && o->name && all->count < MAX_OPTIONS; o++) {
+    for (const opt *o = cmd->own; o && o->name && all->count < OPTS_KNOWN_MAX; o++) {
         all->option[all->count++] = *o;
     }
     opts_shared(cmd->shared | OPTS_ALWAYS | (cmd->no_weights ? 0 : OPTS_WEIGHTS), shared);
-    for (const opt *o = shared; o->name && all->count < MAX_OPTIONS; o++) {
+    for (const opt *o = shared; o->name && all->count < OPTS_KNOWN_MAX; o++) {
         all->option[all->count++] = *o;
     }
 }
 
-static int takes_argument(const opt *o)
+int opts_takes_argument(const opt *o)
 {
     return o->kind == OPT_TEXT || o->kind == OPT_TEXTS || o->kind == OPT_NUMBER ||
            o->kind == OPT_CHOICE || o->kind == OPT_SET;
@@ -44,8 +36,7 @@ static int same(const char *name, const char *word, size_t length)
     return strlen(name) == length && !memcmp(name, word, length);
 }
 
-/* The option called `word` (length bytes, no dashes); *off when it is the negative of a switch. */
-static const opt *find_long(const known *all, const char *word, size_t length, int *off)
+const opt *opts_find_long(const opts_known *all, const char *word, size_t length, int *off)
 {
     for (int i = 0; i < all->count; i++) {
         const opt *o = &all->option[i];
@@ -62,7 +53,7 @@ static const opt *find_long(const known *all, const char *word, size_t length, i
     return NULL;
 }
 
-static const opt *find_letter(const known *all, char letter)
+const opt *opts_find_letter(const opts_known *all, char letter)
 {
     for (int i = 0; i < all->count; i++) {
         if (all->option[i].letter == letter) {
@@ -165,10 +156,10 @@ static int store(const opt *o, int off, const char *argument, char *options, oti
 }
 
 /* Why an option is not known here: it belongs to other commands, or is misspelt. */
-static int fail_unknown(const known *all, const char *word, otimes_err *err)
+static int fail_unknown(const opts_known *all, const char *word, otimes_err *err)
 {
-    char name[80], spelt[MAX_OPTIONS * 2][80];
-    const char *candidates[MAX_OPTIONS * 2 + 1];
+    char name[80], spelt[OPTS_KNOWN_MAX * 2][80];
+    const char *candidates[OPTS_KNOWN_MAX * 2 + 1];
     opt shared[OPTS_SHARED_MAX];
     int n = 0;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
@@ -204,22 +195,22 @@ static const char *next_word(int argc, char **argv, int *at)
     return argv[++*at];
 }
 
-static int parse_long(const known *all, int argc, char **argv, int *at, char *options,
+static int parse_long(const opts_known *all, int argc, char **argv, int *at, char *options,
                       otimes_err *err)
 {
     const char *word = argv[*at] + 2;
     const size_t length = strcspn(word, "=");
     const char *argument = word[length] ? word + length + 1 : NULL;
     int off;
-    const opt *o = find_long(all, word, length, &off);
+    const opt *o = opts_find_long(all, word, length, &off);
     if (!o) {
         return fail_unknown(all, argv[*at], err);
     }
-    if (argument && !takes_argument(o)) {
+    if (argument && !opts_takes_argument(o)) {
         return fail(err, OTIMES_ERR_ARGUMENT, "--%.*s: expected no argument, got '%s'", (int)length,
                     word, argument);
     }
-    if (!argument && takes_argument(o) && !o->optional) {
+    if (!argument && opts_takes_argument(o) && !o->optional) {
         argument = next_word(argc, argv, at);
         if (!argument) {
             return fail(err, OTIMES_ERR_ARGUMENT, "--%s: expected an argument, got none", o->name);
@@ -229,16 +220,16 @@ static int parse_long(const known *all, int argc, char **argv, int *at, char *op
 }
 
 /* -q, -o FILE, -oFILE, and -qo FILE. */
-static int parse_letters(const known *all, int argc, char **argv, int *at, char *options,
+static int parse_letters(const opts_known *all, int argc, char **argv, int *at, char *options,
                          otimes_err *err)
 {
     int rc = 0;
     for (const char *c = argv[*at] + 1; *c && !rc; c++) {
-        const opt *o = find_letter(all, *c);
+        const opt *o = opts_find_letter(all, *c);
         if (!o) {
             return fail(err, OTIMES_ERR_ARGUMENT, "-%c: unknown option; --help lists them", *c);
         }
-        if (!takes_argument(o)) {
+        if (!opts_takes_argument(o)) {
             rc = store(o, 0, NULL, options, err);
             continue;
         }
@@ -287,12 +278,9 @@ static int check_operands(const command *cmd, const common_options *common, otim
     return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected %s operands, got %s", o->usage, range, got);
 }
 
-int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_err *err)
+void opts_defaults(const command *cmd, void *options)
 {
     common_options *common = options;
-    known all;
-    int only_operands = 0, rc = 0;
-    collect(cmd, &all);
     common->top = common->bos = -1;
     common->fold_ln = common->center_writing_weights = -1;
     common->center_unembed = common->fold_value_biases = -1;
@@ -301,6 +289,15 @@ int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_
     if (cmd->defaults) {
         cmd->defaults(options);
     }
+}
+
+int opts_parse(const command *cmd, int argc, char **argv, void *options, otimes_err *err)
+{
+    common_options *common = options;
+    opts_known all;
+    int only_operands = 0, rc = 0;
+    opts_collect(cmd, &all);
+    opts_defaults(cmd, options);
     for (int i = 1; i < argc && !rc; i++) {
         const char *word = argv[i];
         if (only_operands || word[0] != '-' || !word[1]) {

@@ -24,6 +24,25 @@ typedef enum opt_kind {
     OPT_HELP    /* none: parsing ends with OPTS_HELP */
 } opt_kind;
 
+/* What the argument of an option is where its kind does not say, and what operands are: completion and
+ * manual pages go by it. */
+typedef enum opt_takes {
+    TAKES_ANY,       /* a text, a number, a list of which nothing is known beforehand */
+    TAKES_MODEL,     /* a folder or file with weights */
+    TAKES_TOKENIZER, /* a folder or file with a tokenizer */
+    TAKES_RESULT,    /* HDF5 that a command wrote */
+    TAKES_CONFIG,    /* JSON */
+    TAKES_FILE,      /* any file */
+    TAKES_LAYERS,    /* of the model: 0,3-5 */
+    TAKES_HEADS,     /* of each layer: 0,3-5 */
+    TAKES_EXPERTS,   /* of each layer, and one more for the shared expert: 0,3-5 */
+    TAKES_LABELS,    /* heads: 0.3,1.5 */
+    TAKES_PARTS,     /* heads, LAYER.attn and LAYER.mlp: 0.3,1.mlp */
+    TAKES_CIRCUIT,   /* ov, qk or kcomp:0.3 */
+    TAKES_POINT,     /* of the residual stream: final, 5 or 5.mid */
+    TAKES_HOOKS      /* names of activations: hook_embed,blocks.0.hook_resid_pre */
+} opt_takes;
+
 /* Arguments of an option that is given several times. */
 #define OPT_TEXTS_MAX 64
 typedef struct opt_texts {
@@ -46,6 +65,7 @@ typedef struct opt {
     int64_t low, high;
     const opt_word *words; /* of a choice or set, ended by NULL; the argument's name may be NULL */
     int optional;          /* a choice may stand without argument and then means its first word */
+    opt_takes takes;
 } opt;
 
 /* Options that several commands take; a command says which. */
@@ -101,11 +121,42 @@ typedef struct common_options {
 OTIMES_MUST_CHECK int opts_parse(const struct command *cmd, int argc, char **argv, void *options,
                                  otimes_err *err);
 
+/* Every option of a command, its own first. */
+#define OPTS_KNOWN_MAX 64
+typedef struct opts_known {
+    opt option[OPTS_KNOWN_MAX];
+    int count;
+} opts_known;
+
+void opts_collect(const struct command *cmd, opts_known *all);
+
+/* The option called `name` (length bytes, no dashes) or `letter`, or NULL; *off when it is the negative of
+ * a switch. */
+const opt *opts_find_long(const opts_known *all, const char *name, size_t length, int *off);
+const opt *opts_find_letter(const opts_known *all, char letter);
+
+int opts_takes_argument(const opt *o);
+
+/* What zeroed options are before anything is parsed. */
+void opts_defaults(const struct command *cmd, void *options);
+
 /* What --help prints. */
 void opts_help(const struct command *cmd, FILE *to);
 
 /* The shared options of these masks, ended by name NULL, in `table` of at least OPTS_SHARED_MAX. */
 #define OPTS_SHARED_MAX 32
 void opts_shared(unsigned masks, opt *table);
+
+/* The options of a command as help has them, section by section: a table ended by name NULL, which may be
+ * empty and may lie in `room`, of at least OPTS_SHARED_MAX. */
+#define OPTS_SECTIONS 5
+const opt *opts_section(const struct command *cmd, int section, opt *room, const char **heading);
+
+/* "-o, --output FILE", "--[no-]progress", "--format hdf5|tsv|null", "--full[=float32|float16]" */
+void opts_describe(const opt *o, char *text, size_t size);
+
+/* What is said of a command's operands, and of its exit statuses. */
+const char *opts_operands(const struct command *cmd);
+const char *opts_exits(const struct command *cmd);
 
 #endif

@@ -36,8 +36,7 @@ static void append(char *text, size_t size, const char *a, const char *b)
     snprintf(text + used, size - used, "%s%s", a, b);
 }
 
-/* "-o, --output FILE", "--[no-]progress", "--format hdf5|tsv|null", "--full[=float32|float16]" */
-static void describe(const opt *o, char *text, size_t size)
+void opts_describe(const opt *o, char *text, size_t size)
 {
     char argument[128] = "";
     if (o->argument) {
@@ -65,12 +64,12 @@ static void describe(const opt *o, char *text, size_t size)
 static void put_options(FILE *to, const char *heading, const opt *table)
 {
     char left[192];
-    if (!table || !table->name) {
+    if (!table->name) {
         return;
     }
     fprintf(to, "\n%s:\n", heading);
     for (const opt *o = table; o->name; o++) {
-        describe(o, left, sizeof left);
+        opts_describe(o, left, sizeof left);
         const int indent = o->letter ? 2 : 6;
         const size_t used = (size_t)indent + strlen(left);
         fprintf(to, "%*s%s", indent, "", left);
@@ -83,36 +82,54 @@ static void put_options(FILE *to, const char *heading, const opt *table)
     }
 }
 
+const char *opts_operands(const command *cmd)
+{
+    return cmd->operands.about ? cmd->operands.about
+           : cmd->no_weights
+               ? "\nMODEL is a directory with tokenizer.json, tokenizer.model, or vocab.json and\n"
+                 "merges.txt, or one such file; its weights are not opened. LIST is like 0,3-5,9.\n"
+               : "\nMODEL is a directory with config.json and model.safetensors (or shards and "
+                 "their\n"
+                 "index), or one .safetensors file. LIST is like 0,3-5,9.\n";
+}
+
+const char *opts_exits(const command *cmd)
+{
+    return cmd->exits ? cmd->exits
+                      : "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped";
+}
+
+const opt *opts_section(const command *cmd, int section, opt *room, const char **heading)
+{
+    static const opt none[] = {{.name = NULL}};
+    const unsigned texts = OPTS_TEXT | OPTS_RUN | OPTS_RESUME;
+    const unsigned masks[OPTS_SECTIONS] = {0, cmd->shared & ~texts, cmd->shared & texts,
+                                           cmd->no_weights ? 0 : OPTS_WEIGHTS, OPTS_ALWAYS};
+    const char *const headings[OPTS_SECTIONS] = {"Options of this command", "Selection",
+                                                 cmd->shared & OPTS_RUN    ? "Texts and runs"
+                                                 : cmd->shared & OPTS_TEXT ? "Text"
+                                                                           : "Interrupted runs",
+                                                 "Weights", "Options of every command"};
+    *heading = headings[section];
+    if (section == 0) {
+        return cmd->own ? cmd->own : none;
+    }
+    opts_shared(masks[section], room);
+    return room;
+}
+
 void opts_help(const command *cmd, FILE *to)
 {
-    opt shared[OPTS_SHARED_MAX];
+    opt room[OPTS_SHARED_MAX];
+    const char *heading;
     fprintf(to, "usage: otimes %s [options] %s\n\n", cmd->name,
             cmd->operands.usage ? cmd->operands.usage : "MODEL");
     put_wrapped(to, cmd->about, 0, 0);
-    fputs(
-        cmd->operands.about ? cmd->operands.about
-        : cmd->no_weights
-            ? "\nMODEL is a directory with tokenizer.json, tokenizer.model, or vocab.json and\n"
-              "merges.txt, or one such file; its weights are not opened. LIST is like 0,3-5,9.\n"
-            : "\nMODEL is a directory with config.json and model.safetensors (or shards and their\n"
-              "index), or one .safetensors file. LIST is like 0,3-5,9.\n",
-        to);
-    put_options(to, "Options of this command", cmd->own);
-    const unsigned texts = OPTS_TEXT | OPTS_RUN | OPTS_RESUME;
-    opts_shared(cmd->shared & ~texts, shared);
-    put_options(to, "Selection", shared);
-    opts_shared(cmd->shared & texts, shared);
-    put_options(to,
-                cmd->shared & OPTS_RUN    ? "Texts and runs"
-                : cmd->shared & OPTS_TEXT ? "Text"
-                                          : "Interrupted runs",
-                shared);
-    opts_shared(cmd->no_weights ? 0 : OPTS_WEIGHTS, shared);
-    put_options(to, "Weights", shared);
-    opts_shared(OPTS_ALWAYS, shared);
-    put_options(to, "Options of every command", shared);
+    fputs(opts_operands(cmd), to);
+    for (int i = 0; i < OPTS_SECTIONS; i++) {
+        const opt *table = opts_section(cmd, i, room, &heading);
+        put_options(to, heading, table);
+    }
     fprintf(to, "\nExample:\n  %s\n", cmd->example);
-    fprintf(to, "\nExit status: %s.\n",
-            cmd->exits ? cmd->exits
-                       : "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped");
+    fprintf(to, "\nExit status: %s.\n", opts_exits(cmd));
 }

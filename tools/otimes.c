@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "commands_json.h"
+#include "complete.h"
+#include "quote.h"
 #include "sink_h5.h"
 #include "stop.h"
 
@@ -44,7 +47,7 @@ static void put_group(FILE *to, const char *group)
     fprintf(to, "\n%s:\n", group);
     for (const command *const *c = commands; *c; c++) {
         if (!strcmp((*c)->group, group)) {
-            fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->summary);
+            fprintf(to, "  %-11s %s\n", (*c)->name, (*c)->summary);
         }
     }
 }
@@ -59,19 +62,23 @@ static int is_first_of_group(const command *const *at)
     return 1;
 }
 
+static const char about[] = "Reads what a transformer computes out of its trained weights.";
+static const char exits[] = "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped";
+
 static void put_usage(FILE *to)
 {
-    fputs("usage: otimes COMMAND [options] MODEL\n"
-          "       otimes help COMMAND\n"
-          "       otimes --version | --help\n\n"
-          "Reads what a transformer computes out of its trained weights.\n",
-          to);
+    fprintf(to,
+            "usage: otimes COMMAND [options] MODEL\n"
+            "       otimes help COMMAND\n"
+            "       otimes --version | --help\n\n"
+            "%s\n",
+            about);
     for (const command *const *c = commands; *c; c++) {
         if (is_first_of_group(c)) {
             put_group(to, (*c)->group);
         }
     }
-    fputs("\nExit status: 0 success, 1 failure, 2 wrong usage, 128 + signal when stopped.\n", to);
+    fprintf(to, "\nExit status: %s.\n", exits);
 }
 
 static void put_version(FILE *to)
@@ -96,10 +103,12 @@ static int fail_command(const char *name)
         names[i] = commands[i] ? commands[i]->name : NULL;
     }
     const char *near = nearest_word(name, names);
+    fputs("otimes: ", stderr);
+    put_shown(stderr, name, "");
     if (near) {
-        fprintf(stderr, "otimes: %s: unknown command; did you mean %s?\n", name, near);
+        fprintf(stderr, ": unknown command; did you mean %s?\n", near);
     } else {
-        fprintf(stderr, "otimes: %s: unknown command; otimes --help lists them\n", name);
+        fputs(": unknown command; otimes --help lists them\n", stderr);
     }
     return EXIT_USAGE;
 }
@@ -132,8 +141,21 @@ static int dispatch(int argc, char **argv)
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         return help(argc - 1, argv + 1);
     }
+    if (!strcmp(word, "--commands") && argc == 2) {
+        if (commands_json(commands, about, exits, stdout)) {
+            fputs("otimes: --commands: expected memory for options, got none\n", stderr);
+            return EXIT_FAILED;
+        }
+        return EXIT_OK;
+    }
+    if (!strcmp(word, "--complete")) {
+        complete(commands, argc - 2, argv + 2, stdout);
+        return EXIT_OK;
+    }
     if (word[0] == '-') {
-        fprintf(stderr, "otimes: %s: unknown option; otimes --help lists commands\n", word);
+        fputs("otimes: ", stderr);
+        put_shown(stderr, word, "");
+        fputs(": unknown option; otimes --help lists commands\n", stderr);
         return EXIT_USAGE;
     }
     const command *cmd = find_command(word);

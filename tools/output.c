@@ -19,8 +19,6 @@
 #include "space.h"
 #include "stop.h"
 
-#define SCHEMA_VERSION 1
-
 static output *output_of(otimes_sink *sink)
 {
     return sink->state;
@@ -32,8 +30,7 @@ static otimes_sink *first_of(output *out)
     return out->journal.ops ? &out->journal : &out->target;
 }
 
-/* ISO 8601 in UTC; SOURCE_DATE_EPOCH stands for now, so that a build can be reproduced. */
-static int format_date(char *text, size_t size, otimes_err *err)
+int output_date(char *text, size_t size, otimes_err *err)
 {
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
     int64_t seconds = (int64_t)time(NULL);
@@ -58,6 +55,19 @@ static int put_text(output *out, const char *name, const char *text, otimes_err 
     return first_of(out)->ops->attribute(first_of(out), &attr, err);
 }
 
+static int is_stopped(otimes_sink *sink, double done, double total)
+{
+    (void)sink, (void)done, (void)total; /* the bar is at its end already */
+    return stop_signal() != 0;
+}
+
+int output_sha256(const otimes_model *model, char **text, otimes_err *err)
+{
+    static const otimes_sink_ops watch = {.progress = is_stopped};
+    otimes_sink sink = {.ops = &watch};
+    return otimes_model_sha256_watched(model, &sink, text, err);
+}
+
 /* A pass over all weights, which can take longer than the analysis. */
 static int put_sha256(output *out, otimes_err *err)
 {
@@ -65,7 +75,7 @@ static int put_sha256(output *out, otimes_err *err)
     if (!out->model) {
         return 0;
     }
-    int rc = otimes_model_sha256(out->model, &text, err);
+    int rc = output_sha256(out->model, &text, err);
     if (!rc) {
         rc = put_text(out, "model_sha256", text, err);
     }
@@ -79,11 +89,11 @@ static int begin(output *out, otimes_err *err)
 {
     char schema[64], date[32];
     const otimes_attr version = {
-        .name = "schema_version", .kind = OTIMES_ATTR_I64, .i64 = SCHEMA_VERSION};
+        .name = "schema_version", .kind = OTIMES_ATTR_I64, .i64 = OUTPUT_SCHEMA_VERSION};
     if (out->begun) {
         return 0;
     }
-    int rc = format_date(date, sizeof date, err);
+    int rc = output_date(date, sizeof date, err);
     snprintf(schema, sizeof schema, "otimes-%s", out->command);
     if (!rc) {
         rc = put_text(out, "schema", schema, err);

@@ -31,6 +31,13 @@ typedef struct output {
     int begun; /* the naming attributes are written */
 } output;
 
+/* Of every command's result. */
+#define OUTPUT_SCHEMA_VERSION 1
+
+/* ISO 8601 in UTC; SOURCE_DATE_EPOCH stands for now, so that a result can be reproduced.
+ * OTIMES_ERR_ARGUMENT: that is no time. */
+OTIMES_MUST_CHECK int output_date(char *text, size_t size, otimes_err *err);
+
 /* Whether options ask for a result in a file or a format. */
 int output_wanted(const common_options *options);
 
@@ -46,6 +53,9 @@ OTIMES_MUST_CHECK int output_format(const common_options *options, int weights, 
 OTIMES_MUST_CHECK int output_open(output *out, const struct command *command,
                                   const common_options *options, const otimes_model *model,
                                   const char *command_line, otimes_err *err);
+
+/* otimes_model_sha256, which a signal ends. */
+OTIMES_MUST_CHECK int output_sha256(const otimes_model *model, char **text, otimes_err *err);
 
 /* Adds what is costly (the sha256 of the weights), and completes the result. */
 OTIMES_MUST_CHECK int output_finish(output *out, otimes_err *err);

@@ -125,8 +125,10 @@ static void put_title(const card *c)
 {
     const otimes_model_info *info = otimes_model_describe(c->model);
     const void *data;
-    fprintf(c->to, "model   %s, %" PRId64 " layer%s of %" PRId64 " head%s\n", info->path,
-            info->n_layers, plural(info->n_layers), info->n_heads, plural(info->n_heads));
+    fputs("model   ", c->to);
+    put_shown(c->to, info->path, "");
+    fprintf(c->to, ", %" PRId64 " layer%s of %" PRId64 " head%s\n", info->n_layers,
+            plural(info->n_layers), info->n_heads, plural(info->n_heads));
     const otimes_array *length = find(c, "length", &data);
     if (length) {
         const int64_t texts = length->axis[0]->length, *tokens = data;

@@ -7,6 +7,8 @@
 
 #include <otimes/roles.h>
 
+#include "quote.h"
+
 typedef struct card {
     const otimes_model *model;
     const otimes_memory_sink *result;
@@ -82,8 +84,10 @@ static void put_untold(const card *c)
 static void put_title(const card *c)
 {
     const otimes_model_info *info = otimes_model_describe(c->model);
-    fprintf(c->to, "model     %s, %" PRId64 " layer%s of %" PRId64 " head%s\n", info->path,
-            info->n_layers, plural(info->n_layers), info->n_heads, plural(info->n_heads));
+    fputs("model     ", c->to);
+    put_shown(c->to, info->path, "");
+    fprintf(c->to, ", %" PRId64 " layer%s of %" PRId64 " head%s\n", info->n_layers,
+            plural(info->n_layers), info->n_heads, plural(info->n_heads));
     if (fact(c, "repeated") > 0) {
         fprintf(c->to,
                 "random    %" PRId64 " sequences of %" PRId64 " random tokens written twice%s, "

@@ -12,49 +12,101 @@ int select_indices(const char *text, const char *option, int64_t limit, otimes_i
     return text ? otimes_parse_indices(text, option, limit, list, err) : 0;
 }
 
-static int contains(const otimes_index_list *list, int64_t value)
+/* More than any model has positions. */
+#define LONGEST_LIST (1 << 24)
+
+/* "7", "-7", "3-9" or "-9--3"; item is cut at its dash. */
+static int read_range(char *item, const char *option, int64_t limit, int64_t *first, int64_t *last,
+                      otimes_err *err)
 {
-    for (int64_t i = 0; i < list->count; i++) {
-        if (list->index[i] == value) {
-            return 1;
+    char *dash = *item ? strchr(item + 1, '-') : NULL;
+    if (dash) {
+        *dash = '\0';
+    }
+    int rc = otimes_parse_i64(item, option, 1 - limit, limit - 1, first, err);
+    *last = *first;
+    if (!rc && dash) {
+        rc = otimes_parse_i64(dash + 1, option, 1 - limit, limit - 1, last, err);
+    }
+    if (!rc && *last < *first) {
+        rc = fail(err, OTIMES_ERR_ARGUMENT, "%s: expected a range from low to high, got %s-%s",
+                  option, item, dash + 1);
+    }
+    return rc;
+}
+
+static int append_range(otimes_index_list *list, int64_t *capacity, int64_t first, int64_t last,
+                        const char *option, otimes_err *err)
+{
+    const int64_t count = list->count + last - first + 1;
+    if (count > LONGEST_LIST) {
+        return fail(err, OTIMES_ERR_ARGUMENT, "%s: expected at most %d numbers, got %lld", option,
+                    LONGEST_LIST, (long long)count);
+    }
+    if (count > *capacity) {
+        const int64_t room = count > 2 * *capacity ? count : 2 * *capacity;
+        int64_t *grown = realloc(list->index, (size_t)room * sizeof *grown);
+        if (!grown) {
+            return fail_memory(err, option);
         }
+        list->index = grown;
+        *capacity = room;
+    }
+    for (int64_t value = first; value <= last; value++) {
+        list->index[list->count++] = value;
     }
     return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int refuse_repeated(const otimes_index_list *list, const char *option, otimes_err *err)
+{
+    const size_t bytes = (size_t)list->count * sizeof *list->index;
+    int64_t *sorted = malloc(bytes);
+    int rc = sorted ? 0 : fail_memory(err, option);
+    if (!rc) {
+        memcpy(sorted, list->index, bytes);
+        qsort(sorted, (size_t)list->count, sizeof *sorted, by_value);
+    }
+    for (int64_t i = 1; i < list->count && !rc; i++) {
+        if (sorted[i] == sorted[i - 1]) {
+            rc = fail(err, OTIMES_ERR_ARGUMENT, "%s: expected each number once, got %lld again",
+                      option, (long long)sorted[i]);
+        }
+    }
+    free(sorted);
+    return rc;
 }
 
 int select_integers(const char *text, const char *option, int64_t limit, otimes_index_list *list,
                     otimes_err *err)
 {
-    size_t commas = 0;
-    int rc = 0;
+    *list = (otimes_index_list){NULL, 0};
     if (!text) {
         return 0;
     }
-    for (const char *c = text; *c; c++) {
-        commas += *c == ',';
-    }
-    list->count = 0;
-    list->index = malloc((commas + 1) * sizeof *list->index);
+    int64_t capacity = 0, first, last;
     char *copy = strdup(text), *item = copy;
-    if (!list->index || !copy) {
-        rc = fail_memory(err, option);
-        goto done;
-    }
-    for (size_t i = 0; i <= commas && !rc; i++) {
-        int64_t value;
-        char *end = item + strcspn(item, ",");
-        *end = '\0';
-        rc = otimes_parse_i64(item, option, 1 - limit, limit - 1, &value, err);
-        if (!rc && contains(list, value)) {
-            rc = fail(err, OTIMES_ERR_ARGUMENT, "%s: expected each number once, got %s again",
-                      option, item);
+    int rc = copy ? 0 : fail_memory(err, option);
+    while (!rc && item) {
+        char *comma = strchr(item, ',');
+        if (comma) {
+            *comma = '\0';
         }
+        rc = read_range(item, option, limit, &first, &last, err);
         if (!rc) {
-            list->index[list->count++] = value;
+            rc = append_range(list, &capacity, first, last, option, err);
         }
-        item = end + 1;
+        item = comma ? comma + 1 : NULL;
     }
-done:
+    if (!rc) {
+        rc = refuse_repeated(list, option, err);
+    }
     free(copy);
     if (rc) {
         free(list->index);

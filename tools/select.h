@@ -11,7 +11,7 @@
 OTIMES_MUST_CHECK int select_indices(const char *text, const char *option, int64_t limit,
                                      otimes_index_list *list, otimes_err *err);
 
-/* "0,1,-2" into integers of modulus below `limit`, in the order written, each at most once; text
+/* "0,1,-2,5-9" into integers of modulus below `limit`, in the order written, each at most once; text
  * NULL leaves *list empty. Released with otimes_index_list_free. */
 OTIMES_MUST_CHECK int select_integers(const char *text, const char *option, int64_t limit,
                                       otimes_index_list *list, otimes_err *err);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs what is missing on Debian or Ubuntu, then configures and compiles build/.
-# Usage: sh tools/setup.sh [meson options ...]
+# Usage: sh tools/setup.sh [--tests] [meson options ...]
+#        --tests also installs what only tests use: a browser, and what reads man pages and completion
 #        sh tools/setup.sh --print-meson      which meson it uses, once it is there
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,6 +30,11 @@ good_meson() {
     esac
     [ "$major" -gt 0 ] || [ "$minor" -ge 63 ]
 }
+
+if [ "${1-}" = --tests ]; then
+    packages="$packages chromium mandoc zsh"
+    shift
+fi
 
 find_meson() {
     for candidate in meson /usr/bin/meson; do

@@ -10,6 +10,7 @@
 
 #include "fail.h"
 #include "outfile.h"
+#include "quote.h"
 
 typedef struct array {
     otimes_array about; /* shallow: its strings live until finish */
@@ -27,29 +28,16 @@ typedef struct state {
     int array_count;
 } state;
 
-/* Text in one field: what would end a field or a line, or move a cursor, is spelt out. */
+/* Text in one field: what would end a field or a line, or does something to a terminal, is spelt out. */
 static void put_text(FILE *to, const char *text)
 {
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        switch (*c) {
-        case '\t':
-            fputs("\\t", to);
-            break;
-        case '\n':
-            fputs("\\n", to);
-            break;
-        case '\r':
-            fputs("\\r", to);
-            break;
-        case '\\':
-            fputs("\\\\", to);
-            break;
-        default:
-            if (*c < 0x20 || *c == 0x7f) {
-                fprintf(to, "\\x%02X", *c);
-            } else {
-                putc(*c, to);
-            }
+    char escape[16];
+    for (int length; *text; text += length) {
+        if (quote_escape(text, escape, sizeof escape, &length)) {
+            fputs(escape, to);
+        } else {
+            fputs(*text == '\\' ? "\\" : "", to);
+            fwrite(text, 1, (size_t)length, to);
         }
     }
 }

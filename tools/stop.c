@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "stop.h"
 
-#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +8,9 @@
 /* Seconds within which a further signal is the same request: timeout(1) and batch systems send one
  * to the process and one to its group. */
 #define SAME_REQUEST 1
+
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+enum { SIGNALS = sizeof signals / sizeof *signals };
 
 static volatile sig_atomic_t asked;
 static volatile time_t asked_at;
@@ -28,9 +30,8 @@ static void remember(int signal_number)
 
 void stop_install(void)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     signal(SIGXFSZ, SIG_IGN); /* a limit on file size is then a failed write, with a message */
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+    for (size_t i = 0; i < SIGNALS; i++) {
         struct sigaction action, before;
         memset(&action, 0, sizeof action);
         sigemptyset(&action.sa_mask);
@@ -38,6 +39,24 @@ void stop_install(void)
         action.sa_flags = SA_RESTART;
         if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN) {
             sigaction(signals[i], &action, NULL);
+        }
+    }
+}
+
+void stop_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        sigaddset(set, signals[i]);
+    }
+}
+
+void stop_uninstall(void)
+{
+    for (size_t i = 0; i < SIGNALS; i++) {
+        struct sigaction action;
+        if (!sigaction(signals[i], NULL, &action) && action.sa_handler == remember) {
+            signal(signals[i], SIG_DFL);
         }
     }
 }

@@ -26,8 +26,10 @@ static void put_title(const card *c)
 {
     const otimes_model_info *info = otimes_model_describe(c->model);
     const otimes_attr *dimension = otimes_memory_sink_attr(c->result, "baseline_dimension");
-    fprintf(c->to, "model   %s, %" PRId64 " layers of %" PRId64 " head%s\n", info->path,
-            info->n_layers, info->n_heads, info->n_heads == 1 ? "" : "s");
+    fputs("model   ", c->to);
+    put_shown(c->to, info->path, "");
+    fprintf(c->to, ", %" PRId64 " layers of %" PRId64 " head%s\n", info->n_layers, info->n_heads,
+            info->n_heads == 1 ? "" : "s");
     fprintf(c->to,
             "ratio   norm of W_OV(h1) W_OV(h2) ... over the product of their norms / "
             "sqrt(%" PRId64 ") a link: 1 is random\n",

@@ -84,12 +84,17 @@ expect_file() {
 
 # Every command the program knows, from its own help.
 commands() {
-    "$otimes" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p'
+    "$otimes" --help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'
 }
 
 # Those that take a model.
 model_commands() {
-    commands | grep -v '^diff$'
+    commands | grep -Ev '^(diff|plot)$'
+}
+
+# Those of them that write results in any --format.
+result_commands() {
+    model_commands | grep -v '^report$'
 }
 
 # Those that open its weights.

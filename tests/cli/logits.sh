@@ -39,6 +39,11 @@ expect_match out '^text 1$'
 expect_match out '^text 1  loss [0-9.]+, [0-9]+ predicted$'
 
 # Chosen positions, and the table of all logits.
+run logits "$model" --text 'self.x = self.y' --positions 0,1,2,-3,-2 --format tsv
+grep -v '^#' "$work/out" > "$work/listed"
+[ "$(grep -c "^place_position$tab" "$work/listed")" -eq 5 ] || failed "$what: expected five positions"
+run logits "$model" --text 'self.x = self.y' --positions 0-2,-3--2 --format tsv
+grep -v '^#' "$work/out" | cmp -s - "$work/listed" || failed "$what: differs from 0,1,2,-3,-2"
 run logits "$model" --text 'self.x = self.y' --positions last --format tsv
 expect_status 0
 expect_match out "^place_position${tab}0${tab}-1${tab}6\$"

@@ -5,7 +5,7 @@
 
 need_model
 
-for command in $(model_commands); do
+for command in $(result_commands); do
     for format in hdf5 tsv; do
         [ "$command $format" != "convert tsv" ] || continue # refused before that
         mkdir -p "$work/folder"

@@ -22,6 +22,8 @@ for command in $(model_commands); do
     compare) expect_error 1 'second: ' ;; # it takes several
     *) expect_error 2 'second: ' ;;
     esac
+done
+for command in $(result_commands); do
     run "$command" "$model" --format hdf5
     expect_error 2 '--format: hdf5 expects a file'
     run "$command" "$model" --format null -o "$work/x.h5"
@@ -95,7 +97,7 @@ run heads "$model" --layers 99999
 expect_error 2 '--layers'
 run heads "$model" --heads 99999
 expect_error 2 '--heads'
-for junk in '' x 1, 1,1 0-3 1.5; do
+for junk in '' x 1, 1,1 3-0 0-3,2 0-99999999 1.5; do
     run heads "$model" --offsets="$junk"
     expect_error 2 '--offsets'
 done
