@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What run_tables.py measured as markdown and as a picture.
 
-``plot_tables.py tables.json [--picture tables.png] [--readme README.md]``; tables and picture stand
+``plot_tables.py tables.json [--picture tables.png] [--readme tests/bench/README.md]``; tables and picture stand
 between two marks of the README.
 """
 
