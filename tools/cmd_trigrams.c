@@ -197,12 +197,6 @@ static int read_heads(const char *text, const otimes_model_info *info, request *
 
 /* ---- tokens ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Ids of an option's tokens, ascending, each once. */
 static int read_tokens(const otimes_model *model, const common_options *common,
                        const opt_texts *named, const char *option, int output,
@@ -224,12 +218,8 @@ static int read_tokens(const otimes_model *model, const common_options *common,
     if (rc) {
         return rc;
     }
-    qsort(list->index, (size_t)named->count, sizeof *list->index, ascending);
-    for (int i = 0; i < named->count; i++) {
-        if (!list->count || list->index[list->count - 1] != list->index[i]) {
-            list->index[list->count++] = list->index[i];
-        }
-    }
+    list->count = named->count;
+    select_distinct(list);
     return 0;
 }
 

@@ -174,6 +174,14 @@ static int report(const command *cmd, int code, const otimes_err *err)
     return code == OTIMES_ERR_ARGUMENT ? EXIT_USAGE : cmd->failed ? cmd->failed : EXIT_FAILED;
 }
 
+const command *command_find(const command *const *commands, const char *name)
+{
+    while (*commands && strcmp((*commands)->name, name) != 0) {
+        commands++;
+    }
+    return *commands;
+}
+
 int command_run(const command *cmd, int argc, char **argv)
 {
     otimes_err err = {0};

@@ -54,6 +54,9 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 #define COMMAND_DIFFERS 3
 enum { EXIT_DIFFERS = 1 };
 
+/* By name in a list that NULL ends, or NULL. */
+const command *command_find(const command *const *commands, const char *name);
+
 /* Parses options, opens the model and the output, runs; an exit status. argv[0] is the command. */
 int command_run(const command *cmd, int argc, char **argv);
 

@@ -50,13 +50,6 @@ int complete_listed(const complete_place *at, size_t list, const char *candidate
     return 0;
 }
 
-static const command *find_command(const command *const *commands, const char *name)
-{
-    for (; *commands && strcmp((*commands)->name, name) != 0; commands++) {
-    }
-    return *commands;
-}
-
 static void offer_commands(const command *const *commands, const complete_place *at)
 {
     for (; *commands; commands++) {
@@ -306,7 +299,7 @@ void complete(const command *const *commands, int argc, char **argv, FILE *to)
         }
         return;
     }
-    l.cmd = find_command(commands, words[1]);
+    l.cmd = command_find(commands, words[1]);
     if (l.cmd) {
         opts_collect(l.cmd, &l.known);
         read_line(&l, words, count, (int)index);

@@ -155,7 +155,8 @@ const opt *opts_section(const struct command *cmd, int section, opt *room, const
 /* "-o, --output FILE", "--[no-]progress", "--format hdf5|tsv|null", "--full[=float32|float16]" */
 void opts_describe(const opt *o, char *text, size_t size);
 
-/* What is said of a command's operands, and of its exit statuses. */
+/* What is said of a command's operands, and of its exit statuses: these, unless it has its own. */
+#define OPTS_EXITS "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped"
 const char *opts_operands(const struct command *cmd);
 const char *opts_exits(const struct command *cmd);
 

@@ -95,8 +95,7 @@ const char *opts_operands(const command *cmd)
 
 const char *opts_exits(const command *cmd)
 {
-    return cmd->exits ? cmd->exits
-                      : "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped";
+    return cmd->exits ? cmd->exits : OPTS_EXITS;
 }
 
 const opt *opts_section(const command *cmd, int section, opt *room, const char **heading)

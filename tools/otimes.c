@@ -32,16 +32,6 @@
 #define COMMAND_ADDRESS(name) &command_##name,
 static const command *const commands[] = {OTIMES_COMMANDS(COMMAND_ADDRESS) NULL};
 
-static const command *find_command(const char *name)
-{
-    for (const command *const *c = commands; *c; c++) {
-        if (!strcmp((*c)->name, name)) {
-            return *c;
-        }
-    }
-    return NULL;
-}
-
 static void put_group(FILE *to, const char *group)
 {
     fprintf(to, "\n%s:\n", group);
@@ -63,7 +53,6 @@ static int is_first_of_group(const command *const *at)
 }
 
 static const char about[] = "Reads what a transformer computes out of its trained weights.";
-static const char exits[] = "0 success, 1 failure, 2 wrong usage, 128 + signal when stopped";
 
 static void put_usage(FILE *to)
 {
@@ -78,7 +67,7 @@ static void put_usage(FILE *to)
             put_group(to, (*c)->group);
         }
     }
-    fprintf(to, "\nExit status: %s.\n", exits);
+    fprintf(to, "\nExit status: %s.\n", OPTS_EXITS);
 }
 
 static void put_version(FILE *to)
@@ -119,7 +108,7 @@ static int help(int argc, char **argv)
         put_usage(stdout);
         return EXIT_OK;
     }
-    const command *cmd = find_command(argv[1]);
+    const command *cmd = command_find(commands, argv[1]);
     if (!cmd) {
         return fail_command(argv[1]);
     }
@@ -142,7 +131,7 @@ static int dispatch(int argc, char **argv)
         return help(argc - 1, argv + 1);
     }
     if (!strcmp(word, "--commands") && argc == 2) {
-        if (commands_json(commands, about, exits, stdout)) {
+        if (commands_json(commands, about, OPTS_EXITS, stdout)) {
             fputs("otimes: --commands: expected memory for options, got none\n", stderr);
             return EXIT_FAILED;
         }
@@ -158,7 +147,7 @@ static int dispatch(int argc, char **argv)
         fputs(": unknown option; otimes --help lists commands\n", stderr);
         return EXIT_USAGE;
     }
-    const command *cmd = find_command(word);
+    const command *cmd = command_find(commands, word);
     return cmd ? command_run(cmd, argc - 1, argv + 1) : fail_command(word);
 }
 
@@ -182,7 +171,7 @@ int main(int argc, char **argv)
     stop_install();
     int status = dispatch(argc, argv);
     const int failed = ferror(stdout);
-    const command *cmd = argc > 1 ? find_command(argv[1]) : NULL;
+    const command *cmd = argc > 1 ? command_find(commands, argv[1]) : NULL;
     const int answers = cmd && cmd->failed; /* its status 1 is no failure that was told of */
     errno = 0;
     if ((fclose(stdout) || failed) && (status == EXIT_OK || (answers && status == EXIT_DIFFERS))) {

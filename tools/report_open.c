@@ -75,12 +75,6 @@ static int read_text(report *r, otimes_err *err)
     return rc;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Ids below `first`, which in vocabularies of merges and of pieces by frequency are the common ones, and
  * those of the text, as long as they are below `limit`. Nothing where that is all there are. */
 static int choose(const report *r, int64_t first, int64_t limit, otimes_index_list *list,
@@ -102,14 +96,7 @@ static int choose(const report *r, int64_t first, int64_t limit, otimes_index_li
             list->index[list->count++] = r->text.id[0][i];
         }
     }
-    qsort(list->index, (size_t)list->count, sizeof *list->index, by_value);
-    int64_t kept = 0;
-    for (int64_t i = 0; i < list->count; i++) {
-        if (!kept || list->index[i] != list->index[kept - 1]) {
-            list->index[kept++] = list->index[i];
-        }
-    }
-    list->count = kept;
+    select_distinct(list);
     return 0;
 }
 

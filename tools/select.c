@@ -64,6 +64,18 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void select_distinct(otimes_index_list *list)
+{
+    int64_t kept = 0;
+    qsort(list->index, (size_t)list->count, sizeof *list->index, by_value);
+    for (int64_t i = 0; i < list->count; i++) {
+        if (!kept || list->index[i] != list->index[kept - 1]) {
+            list->index[kept++] = list->index[i];
+        }
+    }
+    list->count = kept;
+}
+
 static int refuse_repeated(const otimes_index_list *list, const char *option, otimes_err *err)
 {
     const size_t bytes = (size_t)list->count * sizeof *list->index;

@@ -16,6 +16,9 @@ OTIMES_MUST_CHECK int select_indices(const char *text, const char *option, int64
 OTIMES_MUST_CHECK int select_integers(const char *text, const char *option, int64_t limit,
                                       otimes_index_list *list, otimes_err *err);
 
+/* Sorts, and keeps each number once; of a list that is not empty. */
+void select_distinct(otimes_index_list *list);
+
 typedef struct select_head {
     int64_t layer, head;
 } select_head;

@@ -200,15 +200,9 @@ int sequences_view(sequences *all, otimes_sequences *view, otimes_err *err)
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static int distinct(const sequences *all, otimes_index_list *list, otimes_err *err)
 {
-    int64_t total = 0, kept = 0;
+    int64_t total = 0;
     for (int64_t s = 0; s < all->count; s++) {
         total += all->of[s].count;
     }
@@ -224,13 +218,7 @@ static int distinct(const sequences *all, otimes_index_list *list, otimes_err *e
             list->index[list->count++] = all->of[s].id[i];
         }
     }
-    qsort(list->index, (size_t)total, sizeof *list->index, by_value);
-    for (int64_t i = 0; i < total; i++) {
-        if (!kept || list->index[i] != list->index[kept - 1]) {
-            list->index[kept++] = list->index[i];
-        }
-    }
-    list->count = kept;
+    select_distinct(list);
     return 0;
 }
 

@@ -211,8 +211,8 @@ OTIMES_API const char *otimes_model_output_token(const otimes_model *model, int6
 /* sha256 of the weight files as sha256sum prints it: one line "<hex>  <file name>" a file, joined
  * by newlines. Of a model in memory one line "<hex>  <name>", over all tensors in the order of their
  * names' bytes: for each the line "NAME DTYPE [D0,D1,...]", ended by a newline, then its elements in
- * row-major order, whatever the strides. Reads every byte. *text is released with otimes_text_release. OTIMES_ERR_IO,
- * OTIMES_ERR_MEMORY. */
+ * row-major order, whatever the strides. Reads every byte. *text is released with
+ * otimes_text_release. OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_model_sha256(const otimes_model *model, char **text,
                                                      otimes_err *err);
 
