@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "checked_circuit.h"
 
+#include "accuracy.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -20,6 +22,9 @@ otimes_memory_sink *run_circuit(const otimes_model *model, const otimes_circuit_
 }
 
 /* ---- a plain reference ---- */
+
+/* Both sides are rounded to float32, d_head products of them are summed in it. */
+static const double share = 4 * FLT_EPSILON;
 
 static double *plain_embedding(const otimes_model *model, const otimes_unembed *unembed,
                                int64_t count)
@@ -194,11 +199,16 @@ plain plain_table(const otimes_model *model, const otimes_circuit_settings *s,
     p.value = ov ? plain_ov(model, &layer, head->head) : plain_qk(model, s, &layer, head->head);
     otimes_layer_free(&layer);
     for (int64_t i = 0; i < p.rows * p.columns; i++) {
-        p.close = fmax(p.close, fabs(p.value[i]));
+        p.largest = fmax(p.largest, fabs(p.value[i]));
     }
-    /* Both sides are rounded to float32, d_head products of them are summed in it. */
-    p.close *= 4 * FLT_EPSILON;
+    p.close = share * p.largest;
     return p;
+}
+
+/* An entry, or what is the size of one, held against the table. */
+static void hold(const plain *p, const char *array, double got, double expected, double times)
+{
+    accuracy(array, "largest of the table", got, expected, p->largest, times * share);
 }
 
 static int64_t id_at(const int64_t *ids, int64_t place)
@@ -255,6 +265,15 @@ const void *circuit_data(const otimes_memory_sink *memory, const char *name)
 
 /* ---- what was written of one head ---- */
 
+/* The value at an end of a list, under its own name. */
+static void hold_listed(const part *t, const char *which, const char *what, double got,
+                        double expected)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s_%s", which, what);
+    hold(t->p, name, got, expected, 1);
+}
+
 /* One row's list of one end: each value stands where its id says, they fall, equal ones by id, and no
  * other entry is beyond the last. */
 static void check_list(const part *t, const char *which, int64_t row, const float *value,
@@ -267,18 +286,17 @@ static void check_list(const part *t, const char *which, int64_t row, const floa
         const double got = (double)value[k], before = k ? (double)value[k - 1] : got;
         const int64_t place = place_of(t->columns, t->column_count, id[k]);
         assert_in_range(place, 0, t->column_count - 1);
-        if (!(fabs(got - entry_of(t, row, place)) <= t->p->close) || listed[place]) {
-            fail_msg("%s: %s[%d, %d]: %g at %d, expected there %g, once", t->p->what, which,
-                     (int)row, (int)k, got, (int)place, entry_of(t, row, place));
-        }
+        hold_listed(t, which, "value", got, entry_of(t, row, place));
+        hold_listed(t, which, "id", got, entry_of(t, row, place));
+        assert_false(listed[place]);
         assert_true(sign * before > sign * got || k == 0 || (before == got && id[k - 1] < id[k]));
         listed[place] = true;
     }
     for (int64_t j = 0; kept > 0 && j < t->column_count; j++) {
         if (!listed[j] &&
             !(sign * entry_of(t, row, j) <= sign * (double)value[kept - 1] + t->p->close)) {
-            fail_msg("%s: %s[%d]: %d is not listed: %g, beyond %g", t->p->what, which, (int)row,
-                     (int)j, entry_of(t, row, j), (double)value[kept - 1]);
+            fail_msg("%s[%d]: %d is not listed: %g, beyond %g", which, (int)row, (int)j,
+                     entry_of(t, row, j), (double)value[kept - 1]);
         }
     }
     for (int64_t k = kept; k < top; k++) {
@@ -333,15 +351,17 @@ static void check_statistics(const otimes_memory_sink *memory, const part *t, in
             square += (x - sum) * (x - sum) / n;
             exps += exp(x - high);
         }
-        assert_true(fabs(mean[i] - sum) <= close && fabs(std[i] - sqrt(square)) <= 2 * close);
-        assert_true(fabs(logsumexp[i] - high - log(exps)) <= 2 * close + 1e-6);
-        assert_true(fabs((double)most[i] - high) <= close);
-        assert_true(fabs((double)least[i] - low) <= close);
+        hold(t->p, "row_mean", mean[i], sum, 1);
+        hold(t->p, "row_std", std[i], sqrt(square), 2);
+        accuracy("row_logsumexp", "largest of the table, 1 at least", logsumexp[i],
+                 high + log(exps), fmax(t->p->largest, 1), 4 * share);
+        hold(t->p, "row_max", (double)most[i], high, 1);
+        hold(t->p, "row_min", (double)least[i], low, 1);
         if (place < 0) {
             assert_true(isnan((double)own[i]) && rank[i] == -1);
         } else {
-            assert_true(fabs((double)own[i] - diagonal) <= close);
-            assert_in_range(rank[i], surely, maybe);
+            hold(t->p, "diagonal_value", (double)own[i], diagonal, 1);
+            accuracy_between("diagonal_rank", rank[i], surely, maybe);
         }
     }
 }
@@ -354,7 +374,11 @@ static void check_histogram(const otimes_memory_sink *memory, const otimes_circu
     const int64_t above = ((const int64_t *)circuit_data(memory, "histogram_above"))[at];
     const double *edge = circuit_data(memory, "histogram_edge");
     int64_t all = below + above;
-    assert_true(edge[0] == s->low && edge[s->bins] == s->high);
+    for (int64_t b = 0; b <= s->bins; b++) {
+        accuracy("histogram_edge", "the range", edge[b],
+                 s->low + (s->high - s->low) * (double)b / (double)s->bins, s->high - s->low,
+                 4 * DBL_EPSILON);
+    }
     for (int64_t b = 0; b < s->bins + 2; b++) { /* entries up to each edge */
         const int64_t upto = b == 0 ? below : b <= s->bins ? count[b - 1] : above;
         const double low = b == 0 ? -INFINITY : edge[b - 1];
@@ -365,7 +389,10 @@ static void check_histogram(const otimes_memory_sink *memory, const otimes_circu
             surely += x >= low + t->p->close && x < high - t->p->close;
             maybe += x >= low - t->p->close && x <= high + t->p->close;
         }
-        assert_in_range(upto, surely, maybe);
+        accuracy_between(b == 0         ? "histogram_below"
+                         : b <= s->bins ? "histogram"
+                                        : "histogram_above",
+                         upto, surely, maybe);
         all += b > 0 && b <= s->bins ? upto : 0;
     }
     assert_int_equal(all, t->row_count * t->column_count);
@@ -393,7 +420,10 @@ static void check_entries(const otimes_memory_sink *memory, const otimes_circuit
         const int64_t r = place_of(t->rows, t->row_count, row[i]);
         const int64_t c = place_of(t->columns, t->column_count, column[i]);
         assert_true(sign * (double)value[i] >= fabs(s->threshold));
-        assert_true(fabs((double)value[i] - entry_of(t, r, c)) <= t->p->close);
+        hold_listed(t, "entry", "value", (double)value[i], entry_of(t, r, c));
+        hold_listed(t, "entry", "row", (double)value[i], entry_of(t, r, c));
+        hold_listed(t, "entry", "column", (double)value[i], entry_of(t, r, c));
+        accuracy_exact("entry_head", (double)head[i], (double)at);
         assert_true(r * t->column_count + c > last);
         last = r * t->column_count + c;
         surely -= sign * entry_of(t, r, c) >= fabs(s->threshold) + t->p->close;
@@ -430,13 +460,24 @@ static void check_strongest(const otimes_memory_sink *memory, const otimes_circu
         const int64_t r = place_of(t->rows, t->row_count, row[k]);
         const int64_t c = place_of(t->columns, t->column_count, column[k]);
         assert_true(r >= 0 && c >= 0);
-        assert_true(fabs((double)value[k] - (smallest ? -1 : 1) * sorted[k]) <= t->p->close);
-        assert_true(fabs((double)value[k] - entry_of(t, r, c)) <= t->p->close);
+        hold_listed(t, which, "value", (double)value[k], (smallest ? -1 : 1) * sorted[k]);
+        hold_listed(t, which, "row", (double)value[k], entry_of(t, r, c));
+        hold_listed(t, which, "column", (double)value[k], entry_of(t, r, c));
     }
     free(sorted);
 }
 
-void check_circuit(const otimes_model *model, const char *what, const otimes_circuit_settings *s,
+static void hold_ids(const otimes_memory_sink *memory, const char *name, const int64_t *ids)
+{
+    int64_t count;
+    double *got = sink_values(memory, name, &count);
+    for (int64_t i = 0; got && i < count; i++) {
+        accuracy_exact(name, got[i], (double)id_at(ids, i));
+    }
+    free(got);
+}
+
+void check_circuit(const otimes_model *model, const otimes_circuit_settings *s,
                    const otimes_circuit_head *heads, int64_t head_count)
 {
     const otimes_model_info *info = otimes_model_describe(model);
@@ -446,10 +487,13 @@ void check_circuit(const otimes_model *model, const char *what, const otimes_cir
     double *layer = sink_values(memory, "head_layer", &count);
     double *head = sink_values(memory, "head_index", &count);
     assert_int_equal(count, head_count);
+    accuracy_of("circuit");
+    hold_ids(memory, "row_id", s->rows);
+    hold_ids(memory, "column_id", s->columns);
     for (int64_t at = 0; at < head_count; at++) {
-        assert_true((int64_t)layer[at] == heads[at].layer && (int64_t)head[at] == heads[at].head);
         plain p = plain_table(model, s, &heads[at]);
-        p.what = what;
+        accuracy_exact("head_layer", layer[at], (double)heads[at].layer);
+        accuracy_exact("head_index", head[at], (double)heads[at].head);
         const part t = part_of(&p, s, false), turned = part_of(&p, s, true);
         const int64_t longest = t.row_count > t.column_count ? t.row_count : t.column_count;
         const int64_t top = s->top < longest ? s->top : longest;
@@ -479,11 +523,7 @@ void check_circuit(const otimes_model *model, const char *what, const otimes_cir
             s->full == OTIMES_CIRCUIT_FULL_F32 ? circuit_data(memory, "table") : NULL;
         for (int64_t i = 0; table && i < t.row_count * t.column_count; i++) {
             const double expected = entry_of(&t, i / t.column_count, i % t.column_count);
-            const double got = (double)table[at * t.row_count * t.column_count + i];
-            if (!(fabs(got - expected) <= p.close)) {
-                fail_msg("%s: table[%d]: %g, expected %g, allowed %g", what, (int)i, got, expected,
-                         p.close);
-            }
+            hold(&p, "table", (double)table[at * t.row_count * t.column_count + i], expected, 1);
         }
         free(p.value);
     }

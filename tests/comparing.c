@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "comparing.h"
 
+#include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "accuracy.h"
 #include "model/model.h"
 #include "num/la.h"
 
@@ -171,6 +174,71 @@ double *dense_circuit(const dense_model *m, int circuit, int64_t node)
     return W;
 }
 
+/* ---- measures ---- */
+
+double dense_cosine(const dense_model *a, const dense_model *b, int circuit, int64_t node)
+{
+    const int64_t count = a->rows[0] * a->rows[0];
+    double *W1 = dense_circuit(a, circuit, node), *W2 = dense_circuit(b, circuit, node);
+    const double cosine =
+        dense_dot(W1, W2, count) / sqrt(dense_dot(W1, W1, count) * dense_dot(W2, W2, count));
+    free(W1);
+    free(W2);
+    return cosine;
+}
+
+double dense_k_composition(const dense_model *m, int64_t i, int64_t j)
+{
+    const int64_t d = m->rows[0];
+    double *L = dense_circuit(m, CIRCUIT_OV, i), *R = dense_circuit(m, CIRCUIT_QK, j), sum = 0;
+    for (int64_t x = 0; x < d; x++) {
+        for (int64_t y = 0; y < d; y++) {
+            const double entry = dense_dot(L + x * d, R + y * d, d);
+            sum += entry * entry;
+        }
+    }
+    const double score = sqrt(sum / (dense_dot(L, L, d * d) * dense_dot(R, R, d * d)));
+    free(L);
+    free(R);
+    return score;
+}
+
+double dense_cka(const dense_model *a, const dense_model *b, int circuit, int64_t node)
+{
+    const int64_t n = a->rows[0];
+    double *W1 = dense_circuit(a, circuit, node), *W2 = dense_circuit(b, circuit, node);
+    double *P = dense_cross(n, n, n, W1, W2);
+    double *G1 = dense_cross(n, n, n, W1, W1), *G2 = dense_cross(n, n, n, W2, W2);
+    const double cka =
+        dense_dot(P, P, n * n) / sqrt(dense_dot(G1, G1, n * n) * dense_dot(G2, G2, n * n));
+    free(W1);
+    free(W2);
+    free(P);
+    free(G1);
+    free(G2);
+    return cka;
+}
+
+static bool folded(otimes_step step)
+{
+    return step == OTIMES_STEP_APPLIED || step == OTIMES_STEP_DONE_IN_FILE;
+}
+
+void dense_dimensions(const otimes_model_info *info, double out[SIDES])
+{
+    const bool ln = info->norm == OTIMES_NORM_LN;
+    for (int x = 0; x < SIDES; x++) {
+        const bool less = x == SIDE_O ? folded(info->center_writing_weights) && !info->post_norm
+                                      : folded(info->fold_ln);
+        out[x] = (double)(info->d_model - (ln && less));
+    }
+}
+
+double dense_close(const otimes_model_info *info)
+{
+    return 2 * (double)FLT_EPSILON * sqrt((double)info->d_model);
+}
+
 /* ---- singular values ---- */
 
 /* Of A [m, n], which is destroyed; the caller's to free. */
@@ -238,12 +306,20 @@ const int64_t *compared_numbers(const otimes_memory_sink *memory, const char *na
     return data;
 }
 
+/* Over the vocabulary the sides are rounded to float32 within their frames; in the stream they are the
+ * weights, summed in double. */
+static double norm_share(const dense_model *m)
+{
+    const bool stream = m->rows[SIDE_Q] == otimes_model_describe(m->model)->d_model;
+    return stream ? 8 * (double)m->rows[SIDE_Q] * DBL_EPSILON : 8 * (double)FLT_EPSILON;
+}
+
 typedef struct check {
     const otimes_memory_sink *memory;
     const dense_model *a, *b;
     const double *dimension;
     bool haar;
-    double close, worst;
+    double close;
     int64_t other, i, j; /* query heads */
     bool shared;         /* the array stands by key and value heads */
 } check;
@@ -270,19 +346,17 @@ static double entry_of(const check *c, const char *name, int64_t component)
     return ((const double *)data)[index];
 }
 
-/* |got - want| <= close * scale; NaN equals NaN. */
-static void expect(check *c, const char *prefix, const char *stem, double want, double scale)
+/* By what the error of a measure is divided: 1 for those that lie in [0, 1] or [-1, 1]. */
+static void expect(const check *c, const char *prefix, const char *stem, double want, double scale,
+                   const char *to)
 {
     char name[64];
     snprintf(name, sizeof name, "%s_%s", prefix, stem);
-    const double got = entry_of(c, name, 0), gap = fabs(got - want) / fmax(scale, 1);
-    if (isnan(want) ? !isnan(got) : !(gap <= c->close)) {
-        fail_msg("%s of %s, heads %lld and %lld: expected %.9g, got %.9g", name,
-                 otimes_model_describe(c->a->model)->path, (long long)c->i, (long long)c->j, want,
-                 got);
-    }
-    c->worst = isnan(want) || gap < c->worst ? c->worst : gap;
+    accuracy(name, to, entry_of(c, name, 0), want, scale, c->close);
 }
+
+#define IN_ONE 1, "1"
+#define DEVIATIONS(unit) fmax(unit, 1), "z of a measure of 1, 1 at least"
 
 static void check_circuit(check *c, int which)
 {
@@ -301,26 +375,28 @@ static void check_circuit(check *c, int which)
     if (p == q) { /* across models of two widths only over a vocabulary: then it is so too */
         const double cosine = dense_dot(W1, W2, rows * p) / (n1 * n2);
         const double units = sqrt(D * c->dimension[r]);
-        expect(c, name, "cosine", there ? cosine : NAN, 1);
-        expect(c, name, "cosine_z", there ? cosine * units : NAN, units);
+        expect(c, name, "cosine", there ? cosine : NAN, IN_ONE);
+        expect(c, name, "cosine_z", there ? cosine * units : NAN, DEVIATIONS(units));
     }
-    expect(c, name, "cka", there ? cka : NAN, 1);
-    expect(c, name, "cka_expected", there ? expected : NAN, 1);
+    expect(c, name, "cka", there ? cka : NAN, IN_ONE);
+    expect(c, name, "cka_expected", there ? expected : NAN, IN_ONE);
     const double spread1 = s1 * s1 - pow(n1, 4) / D, spread2 = s2 * s2 - pow(n2, 4) / D;
     const double deviation = sqrt(2 * spread1 * spread2 / ((D - 1) * (D + 2))) / (s1 * s2);
     if (!there || !c->haar) {
-        expect(c, name, "cka_z", NAN, 1);
+        expect(c, name, "cka_z", NAN, DEVIATIONS(1));
     } else if (deviation > 1e-3) { /* of a nearly flat spectrum nothing but rounding is left */
-        expect(c, name, "cka_z", (cka - expected) / deviation, 30 / deviation);
+        expect(c, name, "cka_z", (cka - expected) / deviation, DEVIATIONS(30 / deviation));
     }
     double *values = singular_values(p, q, P);
     for (int64_t k = 0; k < (p < q ? p : q); k++) {
         nuclear += values[k];
     }
     const double s = nuclear / (n1 * n2);
-    expect(c, name, "procrustes", there ? s : NAN, 1);
-    if (there && s < 0.999) { /* a distance near 0 is the root of a rounding error */
-        expect(c, name, "procrustes_distance", sqrt(2 - 2 * s), 30);
+    expect(c, name, "procrustes", there ? s : NAN, IN_ONE);
+    if (there) { /* the root of 2 - 2 s: near 0 that of a rounding error */
+        const double distance = sqrt(fmax(2 - 2 * s, 0));
+        expect(c, name, "procrustes_distance", distance, 2 / fmax(distance, sqrt(c->close)),
+               "2 / the distance, at most 2 / root of the bound");
     }
     free(values);
     free(W1);
@@ -347,18 +423,19 @@ static void check_side(check *c, int x)
         snprintf(name, sizeof name, "%s_angle_cosines", side_names[x]);
         c->shared = x == SIDE_K || x == SIDE_V;
         const double got = entry_of(c, name, k);
-        assert_true(fabs(got - values[k]) <= c->close && got <= 1);
+        accuracy(name, "1", got, values[k], 1, c->close);
+        assert_true(got <= 1);
         sum += values[k];
     }
     c->shared = x == SIDE_K || x == SIDE_V;
-    expect(c, side_names[x], "kernel", n > 0 ? kernel / (double)n : NAN, 1);
-    expect(c, side_names[x], "largest_cosine", n > 0 ? values[0] : NAN, 1);
-    expect(c, side_names[x], "mean_cosine", n > 0 ? sum / (double)n : NAN, 1);
+    expect(c, side_names[x], "kernel", n > 0 ? kernel / (double)n : NAN, IN_ONE);
+    expect(c, side_names[x], "largest_cosine", n > 0 ? values[0] : NAN, IN_ONE);
+    expect(c, side_names[x], "mean_cosine", n > 0 ? sum / (double)n : NAN, IN_ONE);
     const double dp = (double)p, dq = (double)q;
     const double variance = 2 * dp * dq * (D - dp) * (D - dq) / (D * D * (D - 1) * (D + 2));
     const bool known = n > 0 && c->haar && variance > 0;
     expect(c, side_names[x], "kernel_z", known ? (kernel - dp * dq / D) / sqrt(variance) : NAN,
-           known ? (double)n / sqrt(variance) : 1);
+           DEVIATIONS(known ? (double)n / sqrt(variance) : 1));
     c->shared = false;
     free(values);
     free(T);
@@ -366,9 +443,41 @@ static void check_side(check *c, int x)
     free(X2);
 }
 
-double pairs_are_dense(const otimes_memory_sink *memory, int64_t other, const dense_model *a,
-                       const dense_model *b, const double dimension[SIDES], bool haar, double close)
+void heads_are_dense(const otimes_memory_sink *memory, const char *prefix, const dense_model *m,
+                     int64_t first)
 {
+    for (int64_t i = 0; i < m->nodes; i++) {
+        for (int k = 0; k < CIRCUITS; k++) {
+            const int64_t count = m->rows[left_of[k]] * m->rows[right_of[k]];
+            double *W = dense_circuit(m, k, i);
+            const double norm = sqrt(dense_dot(W, W, count));
+            char name[32];
+            snprintf(name, sizeof name, "%s%s_norm", prefix, circuit_names[k]);
+            accuracy(name, "its value", compared(memory, name)[first + i], norm, norm,
+                     norm_share(m));
+            free(W);
+        }
+        for (int x = 0; x < SIDES; x++) {
+            const int64_t count = m->rows[x] * m->d_head, group = m->heads / m->kv_heads;
+            const bool shared = x == SIDE_K || x == SIDE_V;
+            double *X = numbers(count);
+            char name[32];
+            memcpy(X, m->side[x] + i * count, (size_t)count * sizeof *X);
+            snprintf(name, sizeof name, "%s%s_rank", prefix, side_names[x]);
+            accuracy_exact(
+                name,
+                (double)compared_numbers(memory, name)[shared ? (first + i) / group : first + i],
+                (double)dense_basis(m->rows[x], m->d_head, X));
+            free(X);
+        }
+    }
+}
+
+void pairs_are_dense(const otimes_memory_sink *memory, int64_t other, const dense_model *a,
+                     const dense_model *b, const double dimension[SIDES], bool haar, double close)
+{
+    accuracy_of("compare");
+    heads_are_dense(memory, "", a, 0);
     check c = {.memory = memory,
                .a = a,
                .b = b,
@@ -386,5 +495,4 @@ double pairs_are_dense(const otimes_memory_sink *memory, int64_t other, const de
             }
         }
     }
-    return c.worst;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "composed.h"
 
+#include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "accuracy.h"
 #include "model/model.h"
 #include "run/rope.h"
 
@@ -15,17 +18,36 @@ double *composed_matrix(int64_t count)
     return x;
 }
 
-/* |A B| / (|A| |B|) for A [m, d], B [d, n]; NaN where one of them is 0. */
-double composed_score(int64_t m, int64_t d, int64_t n, const double *A, const double *B)
+static double square_of(const double *x, int64_t count)
 {
-    double sum = 0, a = 0, b = 0;
-    for (int64_t i = 0; i < m * d; i++) {
-        a += A[i] * A[i];
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += x[i] * x[i];
     }
-    for (int64_t i = 0; i < d * n; i++) {
-        b += B[i] * B[i];
+    return sum;
+}
+
+/* |G - I/D|^2 for the form G = X X^T / |X|^2 on the stream, X [d, n] by strides. */
+static double spread_of(int64_t D, int64_t d, int64_t n, const double *X, int64_t row,
+                        int64_t column)
+{
+    const double whole = square_of(X, d * n);
+    double sum = 0;
+    for (int64_t i = 0; i < d * d; i++) {
+        double entry = 0;
+        for (int64_t k = 0; k < n; k++) {
+            entry += X[i / d * row + k * column] * X[i % d * row + k * column];
+        }
+        sum += entry * entry / (whole * whole);
     }
-    double *row = composed_matrix(n);
+    return sum - 1 / (double)D;
+}
+
+composed_link composed_link_of(int64_t D, int64_t m, int64_t d, int64_t n, const double *A,
+                               const double *B)
+{
+    const double a = square_of(A, m * d), b = square_of(B, d * n);
+    double sum = 0, *row = composed_matrix(n);
     for (int64_t i = 0; i < m; i++) {
         memset(row, 0, (size_t)n * sizeof *row);
         for (int64_t k = 0; k < d; k++) {
@@ -33,12 +55,16 @@ double composed_score(int64_t m, int64_t d, int64_t n, const double *A, const do
                 row[j] += A[i * d + k] * B[k * n + j];
             }
         }
-        for (int64_t j = 0; j < n; j++) {
-            sum += row[j] * row[j];
-        }
+        sum += square_of(row, n);
     }
     free(row);
-    return a > 0 && b > 0 ? sqrt(sum / (a * b)) : NAN;
+    if (a == 0 || b == 0) {
+        return (composed_link){NAN, NAN, NAN};
+    }
+    const double left = spread_of(D, d, m, A, 1, d), right = spread_of(D, d, n, B, n, 1);
+    const double scale = 2 * left * right / (((double)D - 1) * ((double)D + 2));
+    const double unit = left > 0 && right > 0 ? 1 / sqrt(scale) : NAN;
+    return (composed_link){sqrt(sum / (a * b)), (sum / (a * b) - 1 / (double)D) * unit, unit};
 }
 
 static void transpose(int64_t n, const double *x, double *out)
@@ -152,11 +178,24 @@ const void *composed_array(const otimes_memory_sink *memory, const char *name)
     return data;
 }
 
-/* Bases and roots are rounded to float (6e-8 of entries at most 1) and products summed in float: 1e-5 of
- * the score, or of what has no digits in weights of float32. */
-void assert_score(const char *what, double got, double want)
+int64_t composed_dimension(const otimes_memory_sink *memory)
 {
-    if (isnan(want) ? !isnan(got) : !(fabs(got - want) <= 1e-5 * want + 1e-6)) {
-        fail_msg("%s: %.9g, expected %.9g", what, got, want);
+    return otimes_memory_sink_attr(memory, "baseline_dimension")->i64;
+}
+
+/* Bases and roots are rounded to float and products summed in it: some eps of the score, and of 1, below
+ * which weights of float32 have no digits. z is the square of that over its deviation; a spectrum that is
+ * flat but for rounding has a deviation that is nothing else. */
+void composed_hold(const char *prefix, double score, double z, const composed_link *want)
+{
+    static const composed_link none = {NAN, NAN, NAN};
+    const composed_link w = want ? *want : none;
+    char name[64];
+    snprintf(name, sizeof name, "%sscore", prefix);
+    accuracy(name, "its value, 0.1 at least", score, w.score, fmax(w.score, 0.1),
+             24 * (double)FLT_EPSILON);
+    snprintf(name, sizeof name, "%sz", prefix);
+    if (isnan(w.score) || w.unit < 1e3) {
+        accuracy(name, "z of a square of 1", z, w.z, w.unit, 8 * (double)FLT_EPSILON);
     }
 }

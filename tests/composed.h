@@ -22,8 +22,14 @@ void dense_free(dense *m);
 double *composed_matrix(int64_t count);
 double *composed_widen(const float *x, int64_t count);
 
-/* |A B| / (|A| |B|) for A [m, d], B [d, n]; NaN where one of them is 0. */
-double composed_score(int64_t m, int64_t d, int64_t n, const double *A, const double *B);
+/* Of A [m, d], B [d, n] whose spaces would be random in D dimensions: score = |A B| / (|A| |B|), its z
+ * (NaN where one of the spectra is flat) and what z would be of a square of 1. All NaN where A or B is 0. */
+typedef struct composed_link {
+    double score, z, unit;
+} composed_link;
+
+composed_link composed_link_of(int64_t D, int64_t m, int64_t d, int64_t n, const double *A,
+                               const double *B);
 
 /* What a norm with weight w behind a block makes of rows of W [rows, d], but for its scale. */
 void composed_through_norm(const otimes_model_info *info, const float *w, int64_t rows, double *W);
@@ -34,8 +40,10 @@ otimes_memory_sink *composed(const otimes_model *model, const otimes_compose_set
 /* Data of an array that must be there. */
 const void *composed_array(const otimes_memory_sink *memory, const char *name);
 
-/* Bases and roots are rounded to float (6e-8 of entries at most 1) and products summed in float: 1e-5 of
- * the score, or of what has no digits in weights of float32. NaN must be NaN. */
-void assert_score(const char *what, double got, double want);
+/* Space of the run's random subspaces. */
+int64_t composed_dimension(const otimes_memory_sink *memory);
+
+/* Holds `<prefix>score` and `<prefix>z` against a link (NULL: there is none, both are NaN). */
+void composed_hold(const char *prefix, double score, double z, const composed_link *want);
 
 #endif

@@ -3,8 +3,9 @@
 """The floor plan held against the sources: who includes whom, which interface lives where, what the
 library never does, lengths and blanks.
 
-usage: floors.py [ROOT] [--objects PATH ...]
+usage: floors.py [ROOT] [--objects PATH ...] [--library PATH ...]
 --objects: also reads the symbols of these archives or objects of the library with nm.
+--library: also reads what these shared libraries import.
 """
 import argparse
 import re
@@ -29,19 +30,34 @@ INTERFACES = [
     ("SLEEF", r"#\s*include\s*<sleef", ["lib/num/vmath_sleef.c"]),
     ("OpenSSL", r"#\s*include\s*<openssl/", ["lib/base/sha256.c"]),
     ("HDF5", r"#\s*include\s*<hdf5", ["tools/sink_h5.c", "tools/h5write_parts.c", "tools/h5write_parts.h", "tools/h5read.c", "tools/h5read_parts.c", "tools/h5read_parts.h"]),
-    ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c"]),
+    ("memory maps", r"#\s*include\s*<sys/mman\.h>", ["lib/format/map.c", "tools/start.c"]),
     ("an architecture's name", r'"(gpt2|gpt_neox?|gptj|llama|mistral|mixtral|qwen\d\w*|gemma\d?\w*|falcon|bloom|opt|phi3?|transformer_lens)"',
      ["lib/model/arch_table.c", "lib/token/gguf.c"]),  # there they are kinds of tokenizers
 ]
 LIBRARY_ONLY = {"the allocator", "an architecture's name"}
 
-# What no file of the library does.
+# What no file of the library does; the module of the Python package is a process' own, as the program is.
+SETS_SIGNALS = "sets the locale or signals"
+SIGNALS_MAY = "lib/python/binding.h"
 FORBIDDEN = [
     ("writes to stdout or stderr", r"\b(printf|puts|putchar|vprintf|perror)\s*\(|\bstd(out|err)\b"),
     ("ends the process", r"\b(exit|_exit|quick_exit|abort)\s*\("),
+    ("opens a file to write", r"\bO_(WRONLY|RDWR|CREAT|TRUNC|APPEND)\b"),
     ("reads the environment", r"\b(secure_)?getenv\s*\("),
-    ("sets the locale or signals", r"\b(setlocale|signal|sigaction|atexit)\s*\("),
+    (SETS_SIGNALS, r"\b(setlocale|signal|sigaction|atexit)\s*\("),
     ("uses a function without bounds", r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok)\s*\("),
+]
+
+# What the library must not ask of the system, by the names its shared object imports.
+REFUSED_IMPORTS = [
+    ("the network", r"socket|connect|bind|listen|accept4?|send(to|msg)?|recv(from|msg)?|getaddrinfo|gethostby\w+"),
+    ("other programs", r"system|popen|v?fork|clone|posix_spawnp?|exec[lv]p?e?|fexecve|dlm?open|wait(pid)?"),
+    ("the environment", r"(secure_)?getenv|setenv|putenv|unsetenv|environ|setlocale|getpw\w+"),
+    ("files other than to read", r"f(re)?open(64)?|creat(64)?|p?write(v|64)?|f(write|puts|putc|printf)|unlink(at)?|"
+                                 r"rename(at2?)?|mkdir(at)?|rmdir|(f?truncate)(64)?|(sym)?link(at)?|f?ch(mod|own)|mk\w*temp\w*"),
+    ("stdout or stderr", r"puts|putchar|v?printf|perror|stdout|stderr"),
+    ("an end of the process", r"exit|_exit|_Exit|quick_exit|abort|raise|kill"),
+    ("signals", r"signal|sigaction|sigprocmask|alarm|setitimer|atexit|on_exit"),
 ]
 
 # What sanitizers and OpenMP put into objects.
@@ -198,6 +214,8 @@ def check_interfaces(root, code_of, problems):
             for number, line in lines_that_match(pattern, text):
                 problems.add(path, number, f"{what} belongs to {', '.join(allowed)}: {line}")
         for what, pattern in FORBIDDEN if in_library else []:
+            if what == SETS_SIGNALS and path == root / SIGNALS_MAY:
+                continue
             for number, line in lines_that_match(pattern, bare):
                 problems.add(path, number, f"the library {what}: {line}")
 
@@ -260,10 +278,24 @@ def check_symbols(objects, problems):
             problems.add(str(path), 0, "no symbols were read")
 
 
+def check_imports(libraries, problems):
+    """What a shared library asks of others; open is only ever O_RDONLY, which the sources show."""
+    for path in libraries:
+        out = subprocess.run(["nm", "-D", "--undefined-only", path], capture_output=True, text=True, check=True)
+        names = [line.split()[1].split("@")[0] for line in out.stdout.splitlines()]
+        if not names:
+            problems.add(str(path), 0, "no imports were read")
+        for name in names:
+            for what, pattern in REFUSED_IMPORTS:
+                if re.fullmatch(pattern, name):
+                    problems.add(str(path), 0, f"{name}: the library uses {what}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("root", nargs="?", type=Path, default=Path(__file__).resolve().parent.parent)
     parser.add_argument("--objects", nargs="*", default=[])
+    parser.add_argument("--library", nargs="*", default=[])
     options = parser.parse_args()
     root = options.root.resolve()
     problems = Problems(root)
@@ -279,6 +311,7 @@ def main():
     check_interfaces(root, code_of, problems)
     check_style(root, problems)
     check_symbols(options.objects, problems)
+    check_imports(options.library, problems)
     print(f"floors.py: {len(code_of)} sources, {problems.count} problems")
     return problems.count > 0
 

@@ -28,7 +28,8 @@ cxx=${CXX:-c++}
 command -v "$cxx" >/dev/null || cxx=
 for path in "$root"/lib/include/otimes/*.h; do
     header=otimes/${path##*/}
-    check "$header" c "${CC:-cc}" -std=c11 -Wstrict-prototypes -Wundef
+    # shellcheck disable=SC2086 # a compiler can be several words
+    check "$header" c ${CC:-cc} -std=c11 -Wstrict-prototypes -Wundef
     if [ -n "$cxx" ]; then
         check "$header" cpp "$cxx" -std=c++11 -Wundef
     fi

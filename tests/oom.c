@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "oom.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 static int64_t allowed = INT64_MAX; /* allocations before the next failure */
 static bool denied;                 /* whether one was */
 static int64_t live;                /* blocks handed out and not given back */
+static int64_t json_bytes, json_before, json_most, largest_block;
 
 void *__real_otimes_alloc(int64_t count, size_t size);
 void *__real_otimes_realloc(void *block, int64_t count, size_t size);
@@ -31,7 +33,9 @@ static bool take(void)
 void *__wrap_otimes_alloc(int64_t count, size_t size)
 {
     void *block = take() ? __real_otimes_alloc(count, size) : NULL;
+    const int64_t bytes = count * (int64_t)size;
     live += block != NULL;
+    largest_block = bytes > largest_block ? bytes : largest_block;
     return block;
 }
 
@@ -48,15 +52,20 @@ void __wrap_otimes_free(void *block)
     __real_otimes_free(block);
 }
 
+enum { HEAD = 16 }; /* what malloc keeps of each block for itself */
+
 static void *json_alloc(size_t size)
 {
     void *block = malloc(size);
     live += block != NULL;
+    json_bytes += (int64_t)malloc_usable_size(block) + HEAD;
+    json_most = json_bytes > json_most ? json_bytes : json_most;
     return block;
 }
 
 static void json_release(void *block)
 {
+    json_bytes -= block ? (int64_t)malloc_usable_size(block) + HEAD : 0;
     live -= block != NULL;
     free(block);
 }
@@ -134,4 +143,12 @@ int oom_end(void **state)
 void oom_count_json(void)
 {
     json_set_alloc_funcs(json_alloc, json_release);
+}
+
+void oom_sizes(int64_t *json_peak, int64_t *largest)
+{
+    *json_peak = json_most - json_before;
+    *largest = largest_block;
+    json_most = json_before = json_bytes;
+    largest_block = 0;
 }

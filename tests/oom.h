@@ -5,7 +5,8 @@
  *
  * Linked with --wrap for otimes_alloc, otimes_realloc and otimes_free, so that every allocation of
  * the library passes oom.c. jansson's blocks are counted, so that a document left behind shows, but
- * never denied: it aborts in an assertion of its own (2.14, lex_unget_unsave) when they are.
+ * never denied: it aborts in an assertion of its own (2.14, lex_unget_unsave) when they are, which is
+ * why the library sees to it beforehand that there is room (format/json.c).
  */
 #ifndef OTIMES_TESTS_OOM_H
 #define OTIMES_TESTS_OOM_H
@@ -41,5 +42,8 @@ int oom_end(void **state);
 
 /* From now on jansson's blocks are counted. */
 void oom_count_json(void);
+
+/* Bytes since the last call of this: what jansson held at most, and the largest block of the library. */
+void oom_sizes(int64_t *json_peak, int64_t *largest);
 
 #endif

@@ -116,6 +116,126 @@ int64_t plain_output_of(const plain_head *p, int64_t id)
     return -1;
 }
 
+/* ---- the average token ---- */
+
+static int64_t average_positions(const otimes_model_info *info)
+{
+    return info->n_ctx > 0 && info->n_ctx < 128 ? info->n_ctx : 128;
+}
+
+/* Row of W_pos, zeros where positions are not learned. */
+static double *position_row(const plain_head *p, int64_t position)
+{
+    otimes_err err = {0};
+    float *row = zeros(p->d);
+    double *wide = zeros(p->d);
+    if (otimes_has_positions(p->model)) {
+        assert_ok(otimes_position_rows(p->model, position, 1, row, &err), &err);
+        widen(row, p->d, wide);
+    }
+    free(row);
+    return wide;
+}
+
+/* Shortformer adds positions behind the norm. */
+static bool norm_meets_positions(const plain_head *p)
+{
+    return p->info->positions != OTIMES_POSITIONS_SHORTFORMER;
+}
+
+double plain_square(const plain_head *p, int64_t position)
+{
+    const int64_t d = p->d, n = average_positions(p->info);
+    double square = 0;
+    if (p->info->norm == OTIMES_NORM_NONE || !p->info->pre_norm) {
+        return 1;
+    }
+    for (int64_t at = 0; position < 0 && at < n; at++) {
+        square += plain_square(p, at) / (double)n;
+    }
+    double *pos = position < 0 ? NULL : position_row(p, position);
+    for (int64_t t = 0; pos && t < p->v; t++) {
+        double sum = 0, sums = 0;
+        for (int64_t j = 0; j < d; j++) {
+            const double x = p->E[t * d + j] + (norm_meets_positions(p) ? pos[j] : 0);
+            sum += p->info->norm == OTIMES_NORM_LN ? x : 0;
+            sums += x * x;
+        }
+        square += (sums - sum * sum / (double)d) / (double)(d * p->v);
+    }
+    free(pos);
+    return square + (position < 0 ? 0 : p->info->eps);
+}
+
+/* What heads read of the average token at a position, [d_model]. */
+static double *average_row(const plain_head *p, int64_t position)
+{
+    const double scale = sqrt(plain_square(p, position));
+    double *row = position_row(p, position);
+    for (int64_t j = 0; j < p->d; j++) {
+        double mean = 0;
+        for (int64_t t = 0; t < p->v; t++) {
+            mean += p->E[t * p->d + j] / (double)p->v;
+        }
+        row[j] = norm_meets_positions(p) ? (row[j] + mean) / scale : row[j] + mean / scale;
+    }
+    return row;
+}
+
+/* x W + b of the average token at every position, turned to it: [positions, d_head]. */
+static double *average_side(const plain_head *p, const double *W, const float *bias)
+{
+    const int64_t n = average_positions(p->info), e = p->e;
+    const otimes_rope *rope = otimes_layer_rope(p->model, p->layer);
+    double *side = zeros(n * e), *frequency = zeros(e);
+    otimes_err err = {0};
+    if (rope) {
+        assert_ok(otimes_rope_frequencies(p->model, rope, frequency, &err), &err);
+    }
+    for (int64_t at = 0; at < n; at++) {
+        double *row = average_row(p, at), *out = side + at * e;
+        plain_project(p, 1, row, W, out);
+        for (int64_t j = 0; bias && j < e; j++) {
+            out[j] += (double)bias[j];
+        }
+        for (int64_t i = 0; rope && i < rope->dim / 2; i++) {
+            double *a = out + (rope->adjacent ? 2 * i : i);
+            double *b = rope->adjacent ? a + 1 : a + rope->dim / 2;
+            const double angle = (double)at * frequency[i], x = *a, y = *b;
+            *a = rope->magnitude * (x * cos(angle) - y * sin(angle));
+            *b = rope->magnitude * (y * cos(angle) + x * sin(angle));
+        }
+        free(row);
+    }
+    free(frequency);
+    return side;
+}
+
+double plain_previous(const plain_head *p, const otimes_layer *layer)
+{
+    const int64_t n = average_positions(p->info), e = p->e;
+    const int64_t kv = p->head / (p->info->n_heads / p->info->n_kv_heads);
+    double *q = average_side(p, p->Q, layer->b_Q.data ? layer->b_Q.data + p->head * e : NULL);
+    double *k = average_side(p, p->K, layer->b_K.data ? layer->b_K.data + kv * e : NULL);
+    double mean = 0;
+    otimes_layer_info facts;
+    otimes_err err = {0};
+    assert_ok(otimes_layer_describe(p->model, p->layer, &facts, &err), &err);
+    for (int64_t i = 1; i < n; i++) {
+        const double before = plain_dot(e, q + i * e, k + (i - 1) * e);
+        double sum = 0;
+        for (int64_t j = 0; j <= i; j++) {
+            const bool seen = facts.window == 0 || i - j < facts.window;
+            const double score = plain_dot(e, q + i * e, k + j * e) - before;
+            sum += seen ? exp(score / p->info->attn_scale) : 0;
+        }
+        mean += facts.window == 1 ? 0 : 1 / sum / (double)(n - 1);
+    }
+    free(q);
+    free(k);
+    return mean;
+}
+
 /* ---- scores by weights ---- */
 
 /* Rows of queries or keys [rows, e] as at a position. */

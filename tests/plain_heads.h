@@ -34,6 +34,14 @@ int64_t plain_output_of(const plain_head *p, int64_t id);
  * offsets; *reliable: none of the tables is constant but for rounding. */
 double plain_same_token(const plain_head *p, bool *reliable);
 
+/* Mean square that the first norm meets in tokens at a position (-1: at all that plain_previous knows, their
+ * mean), with the norm's eps; 1 without one. */
+double plain_square(const plain_head *p, int64_t position);
+
+/* Mean weight of the key before in the pattern of the average token, over its queries from 1 on; `layer` is
+ * that of the head, which is causal and rotary only where its layer turns. */
+double plain_previous(const plain_head *p, const otimes_layer *layer);
+
 /* From eigenvalues of the sum over common tokens of (W_O W_U)(o) (W_E W_V)(i). */
 double plain_copying(const plain_head *p);
 

@@ -53,6 +53,9 @@ static void put(plain *p, otimes_hook hook, int64_t layer, int64_t head, int64_t
     for (int64_t i = 0; i < p->n * columns; i++) {
         x[i] *= trace_factor(p->trace, key, i % columns);
     }
+    if (p->trace->change) {
+        p->trace->change(p->trace->context, key, keys ? 0 : p->row, p->n, columns, x);
+    }
 }
 
 #define PUT(HOOK, layer, columns, x) put(p, OTIMES_HOOK_##HOOK, (layer), -1, (columns), (x))

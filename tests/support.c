@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
+#include "accuracy.h"
 #include "format/open.h"
+#include "sanitized.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -98,7 +100,7 @@ void assert_ok(int rc, const otimes_err *err)
 
 bool golden_left_out(int i)
 {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANITIZED
     return i % 3 != 0;
 #else
     (void)i;
@@ -127,10 +129,12 @@ void golden_open_on(int threads, golden *g, const char *name, bool processed)
     assert_ok(otimes_model_open(&g->model, source_path(relative), &settings, &err), &err);
     snprintf(relative, sizeof relative, "tests/golden/%s/expected.safetensors", name);
     assert_ok(otimes_store_open(&g->expected, source_path(relative), &err), &err);
+    accuracy_model(name, processed ? "processed" : "raw");
 }
 
 void golden_close(golden *g)
 {
+    accuracy_model(NULL, NULL);
     otimes_model_close(&g->model);
     otimes_store_close(&g->expected);
 }

@@ -34,7 +34,7 @@ typedef struct golden {
 /* All goldens, ends with NULL. */
 extern const char *const golden_names[];
 
-/* Whether golden i is left out of a heavy loop: two in three under AddressSanitizer, which makes it ten
+/* Whether golden i is left out of a heavy loop: two in three under a sanitizer, which makes it ten
  * times as long, while the same code runs there on the others. Builds without it leave out none. */
 bool golden_left_out(int i);
 

@@ -321,7 +321,10 @@ void tabled_hold(const tabled *t, const tabled_ask *ask, const char *what)
     }
     tabled s = without(t, 0, 0, 0);
     for (bool smaller = true; smaller;) {
-        smaller = cut(&s, ask, 0, &tries) | cut(&s, ask, 1, &tries) | cut(&s, ask, 2, &tries);
+        smaller = false;
+        for (int axis = 0; axis < 3; axis++) {
+            smaller |= cut(&s, ask, axis, &tries);
+        }
     }
     const bool holds = tabled_holds(&s, ask, small_why);
     print_message("cut down to %d x %d x %d: %s\n", (int)s.rows, (int)s.columns, (int)s.rank,

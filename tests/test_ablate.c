@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ablations that travel together against the plain way: a whole pass for each, with a hook that
- * replaces. On every golden, raw and processed.
+ * Ablations that travel together against the plain way: a whole pass in double for each, in which values
+ * are replaced. On every golden, raw and processed.
  */
-#include "support.h"
+#include "accuracy.h"
+#include "plain_pass.h"
 
 #include <float.h>
 #include <math.h>
@@ -17,7 +18,6 @@ enum { TEXTS = 3, LONGEST = 8, MEMBERS = 8, ABLATIONS = 64, POINTS = 3 };
 
 static const otimes_hook hooks_of[POINTS] = {OTIMES_HOOK_Z, OTIMES_HOOK_MLP_OUT,
                                              OTIMES_HOOK_MLP_POST};
-static const char *const methods[] = {"zero", "mean", "mean by position", "resample"};
 
 /* ---- texts ---- */
 
@@ -144,20 +144,22 @@ static int64_t list_all(const request *r, const otimes_model *model, otimes_abla
 
 typedef struct plain {
     const otimes_model *model;
+    const char *name; /* of the golden */
     const otimes_ablate_settings *settings;
-    float *kept[POINTS]; /* [n_layers, rows, columns] of the clean run */
+    double *kept[POINTS]; /* [n_layers, rows, columns] of the clean run */
     int64_t columns[POINTS], rows;
     int64_t text_of[TEXTS * LONGEST], position[TEXTS * LONGEST], start[TEXTS + 1];
     const otimes_ablate_set *set; /* NULL: keep */
+    double share;                 /* of the largest logit, what results may be off by */
 } plain;
 
 static double kept_at(const plain *p, int point, int64_t layer, int64_t row, int64_t column)
 {
-    return (double)p->kept[point][(layer * p->rows + row) * p->columns[point] + column];
+    return p->kept[point][(layer * p->rows + row) * p->columns[point] + column];
 }
 
-static float replaced(const plain *p, int point, int64_t layer, int64_t row, int64_t column,
-                      float own)
+static double replaced(const plain *p, int point, int64_t layer, int64_t row, int64_t column,
+                       double own)
 {
     const int64_t t = p->text_of[row], at = p->position[row];
     const int64_t other = (t + 1) % TEXTS;
@@ -174,50 +176,50 @@ static float replaced(const plain *p, int point, int64_t layer, int64_t row, int
                 count++;
             }
         }
-        return (float)(sum / (double)count);
+        return sum / (double)count;
     case OTIMES_ABLATE_RESAMPLE:
         return at < p->start[other + 1] - p->start[other]
-                   ? (float)kept_at(p, point, layer, p->start[other] + at, column)
+                   ? kept_at(p, point, layer, p->start[other] + at, column)
                    : own;
     }
     return NAN;
 }
 
-static int visit(void *context, const otimes_activation *a, otimes_err *err)
+static void change(void *context, trace_key key, int64_t first, int64_t rows, int64_t columns,
+                   double *values)
 {
     plain *p = context;
     const int64_t d_head = otimes_model_describe(p->model)->d_head;
     int point = 0;
-    (void)err;
-    while (hooks_of[point] != a->hook) {
+    while (point < POINTS && hooks_of[point] != key.hook) {
         point++;
     }
-    for (int64_t i = 0; i < a->rows; i++) {
-        float *row = a->data + i * a->stride;
+    for (int64_t i = 0; point < POINTS && i < rows; i++) {
+        double *row = values + i * columns;
         if (!p->set) {
-            memcpy(p->kept[point] + (a->layer * p->rows + a->first + i) * a->columns, row,
-                   (size_t)a->columns * sizeof *row);
+            memcpy(p->kept[point] + (key.layer * p->rows + first + i) * columns, row,
+                   (size_t)columns * sizeof *row);
             continue;
         }
         for (int64_t m = 0; m < p->set->count; m++) {
             const otimes_ablate_member *x = &p->set->member[m];
-            for (int64_t c = 0; x->layer == a->layer && c < a->columns; c++) {
+            for (int64_t c = 0; x->layer == key.layer && c < columns; c++) {
                 const int hit = x->kind == OTIMES_ABLATE_HEAD ? point == 0 && c / d_head == x->index
                                 : x->kind == OTIMES_ABLATE_MLP    ? point == 1
                                 : x->kind == OTIMES_ABLATE_NEURON ? point == 2 && c == x->index
                                                                   : point == 0;
-                row[c] = hit ? replaced(p, point, a->layer, a->first + i, c, row[c]) : row[c];
+                row[c] = hit ? replaced(p, point, key.layer, first + i, c, row[c]) : row[c];
             }
         }
     }
-    return 0;
 }
 
-static void begin_plain(plain *p, const otimes_model *model, const otimes_ablate_settings *settings)
+static void begin_plain(plain *p, const golden *g, const otimes_ablate_settings *settings)
 {
+    const otimes_model *model = g->model;
     const otimes_model_info *info = otimes_model_describe(model);
     const otimes_sequences *s = &settings->sequences;
-    *p = (plain){.model = model, .settings = settings};
+    *p = (plain){.model = model, .name = g->name, .settings = settings};
     for (int64_t t = 0; t < TEXTS; t++) {
         for (int64_t i = 0; i < s->length[t]; i++) {
             p->text_of[p->rows] = t;
@@ -227,44 +229,42 @@ static void begin_plain(plain *p, const otimes_model *model, const otimes_ablate
     }
     for (int i = 0; i < POINTS; i++) {
         p->columns[i] = otimes_hook_columns(model, hooks_of[i]);
-        p->kept[i] = calloc((size_t)(info->n_layers * p->rows * p->columns[i]) + 1, sizeof(float));
+        p->kept[i] = calloc((size_t)(info->n_layers * p->rows * p->columns[i]) + 1, sizeof(double));
         assert_non_null(p->kept[i]);
     }
 }
 
 /* Loss and logits at each row of a pass, with one set replaced or (NULL) everything kept; the
  * largest logit. */
-static double run_plain(plain *p, otimes_forward *forward, const otimes_ablate_set *set,
-                        double *loss, double *logit)
+static double run_plain(plain *p, const otimes_ablate_set *set, double *loss, double *logit)
 {
     const otimes_model_info *info = otimes_model_describe(p->model);
     const otimes_sequences *s = &p->settings->sequences;
     const int64_t vocab = info->d_vocab_out;
-    otimes_err err = {0};
-    const otimes_hooks hooks = {
-        OTIMES_HOOK_BIT(Z) | OTIMES_HOOK_BIT(MLP_OUT) | OTIMES_HOOK_BIT(MLP_POST), visit, p};
+    trace pass;
     double largest = 0;
-    float *logits = malloc((size_t)(p->rows * vocab) * sizeof *logits);
-    assert_non_null(logits);
     p->set = set;
-    assert_ok(otimes_forward_run(forward, s, &hooks, &err), &err);
-    assert_ok(otimes_forward_logits(forward, 0, p->rows, logits, &err), &err);
+    trace_init(&pass, p->model, s);
+    pass.change = change;
+    pass.context = p;
+    double *logits = plain_pass(&pass, p->name);
+    trace_free(&pass);
     for (int64_t r = 0; r < p->rows; r++) {
         const int64_t t = p->text_of[r], at = p->position[r];
-        const float *row = logits + r * vocab;
+        const double *row = logits + r * vocab;
         double max = -INFINITY, sum = 0;
         for (int64_t o = 0; o < vocab; o++) {
-            max = fmax(max, (double)row[o]);
-            largest = fmax(largest, fabs((double)row[o]));
+            max = fmax(max, row[o]);
+            largest = fmax(largest, fabs(row[o]));
         }
         for (int64_t o = 0; o < vocab; o++) {
-            sum += exp((double)row[o] - max);
+            sum += exp(row[o] - max);
         }
         loss[r] = NAN;
         if (p->settings->loss && at + 1 < s->length[t]) {
-            loss[r] = max + log(sum) - (double)row[s->id[t][at + 1]];
+            loss[r] = max + log(sum) - row[s->id[t][at + 1]];
         }
-        logit[r] = (double)row[p->settings->target[t]] - (double)row[p->settings->against[t]];
+        logit[r] = row[p->settings->target[t]] - row[p->settings->against[t]];
     }
     free(logits);
     return largest;
@@ -292,27 +292,24 @@ static const void *data_of(const otimes_memory_sink *memory, const char *name, i
     return data;
 }
 
-static double worst; /* of all comparisons, in units of what is allowed */
+#define SIZE "largest logit, 1 at least"
 
-static void compare(const char *what, double got, double expected, double allowed)
+/* One measure of one ablation (`head`: its place among those of heads, -1: it is none) against the rows of
+ * plain passes; `scale`, the largest logit. */
+static void compare_measure(const otimes_memory_sink *memory, const char *name, const plain *p,
+                            int64_t a, int64_t count, int64_t head, const double *rows,
+                            const double *clean, double scale)
 {
-    if (isnan(expected) ? !isnan(got) : !(fabs(got - expected) <= allowed)) {
-        fail_msg("%s: expected %.9g, got %.9g, allowed %.3g", what, expected, got, allowed);
-    }
-    if (!isnan(expected)) {
-        worst = fmax(worst, fabs(got - expected) / allowed);
-    }
-}
-
-/* One measure of one ablation against the rows of a plain pass. */
-static void compare_measure(const char *label, const otimes_memory_sink *memory, const char *name,
-                            const plain *p, int64_t a, int64_t count, const double *rows,
-                            const double *clean, int last, double allowed)
-{
-    char what[512], full[64], changes[64];
+    const bool last = !strcmp(name, "logit");
+    const otimes_model_info *info = otimes_model_describe(p->model);
+    char full[64], changes[64], cleans[64], heads[64], counts[64];
     snprintf(full, sizeof full, "%s_change_at", name);
     snprintf(changes, sizeof changes, "%s_change", name);
+    snprintf(cleans, sizeof cleans, "%s_clean", name);
+    snprintf(heads, sizeof heads, "head_%s_change", name);
+    snprintf(counts, sizeof counts, "%s_count", name);
     const double *values = data_of(memory, name, 2), *change = data_of(memory, changes, 2);
+    const double *before_all = data_of(memory, cleans, 1), *by_head = data_of(memory, heads, 3);
     const float *at = data_of(memory, full, 3);
     for (int64_t t = 0; t < TEXTS; t++) {
         double sum = 0, before = 0;
@@ -322,27 +319,54 @@ static void compare_measure(const char *label, const otimes_memory_sink *memory,
             sum += here ? rows[r] : 0;
             before += here ? clean[r] : 0;
             measured += here;
-            snprintf(what, sizeof what, "%s: %s at %lld of text %lld", label, full,
-                     (long long)p->position[r], (long long)t);
-            compare(what, (double)at[(t * count + a) * LONGEST + p->position[r]],
-                    here ? rows[r] - clean[r] : NAN, 2 * allowed);
+            accuracy(full, SIZE, (double)at[(t * count + a) * LONGEST + p->position[r]],
+                     here ? rows[r] - clean[r] : NAN, scale, 2 * p->share);
         }
         for (int64_t i = p->start[t + 1] - p->start[t]; i < LONGEST; i++) {
             assert_true(isnan(at[(t * count + a) * LONGEST + i]));
         }
-        snprintf(what, sizeof what, "%s: %s of text %lld", label, name, (long long)t);
-        compare(what, values[t * count + a], sum / (double)measured, allowed);
-        compare(what, change[t * count + a], (sum - before) / (double)measured, 2 * allowed);
+        const double n = (double)measured, changed = (sum - before) / n;
+        accuracy_exact(counts, (double)((const int64_t *)data_of(memory, counts, 1))[t], n);
+        accuracy(name, SIZE, values[t * count + a], sum / n, scale, p->share);
+        accuracy(cleans, SIZE, before_all[t], before / n, scale, p->share);
+        accuracy(changes, SIZE, change[t * count + a], changed, scale, 2 * p->share);
+        if (head >= 0) {
+            accuracy(heads, SIZE, by_head[t * info->n_layers * info->n_heads + head], changed,
+                     scale, 2 * p->share);
+        }
     }
 }
 
-static void check_golden(const golden *g, bool processed, otimes_ablate_method method)
+/* What each ablation and text is. */
+static void check_facts(const otimes_memory_sink *memory, const request *r,
+                        const otimes_ablate_set *all, int64_t count)
+{
+    const int64_t *layer = data_of(memory, "first_layer", 1), *size = data_of(memory, "size", 1);
+    const int64_t *target = data_of(memory, "target_id", 1);
+    const int64_t *against = data_of(memory, "against_id", 1);
+    for (int64_t a = 0; a < count; a++) {
+        int64_t first = all[a].member[0].layer;
+        for (int64_t m = 1; m < all[a].count; m++) {
+            first = all[a].member[m].layer < first ? all[a].member[m].layer : first;
+        }
+        accuracy_exact("first_layer", (double)layer[a], (double)first);
+        accuracy_exact("size", (double)size[a], (double)all[a].count);
+    }
+    for (int64_t t = 0; t < TEXTS; t++) {
+        accuracy_exact("target_id", (double)target[t], (double)r->target[t]);
+        accuracy_exact("against_id", (double)against[t], (double)r->against[t]);
+        if (r->settings.method == OTIMES_ABLATE_RESAMPLE) {
+            const int64_t *source = data_of(memory, "source", 1);
+            accuracy_exact("source", (double)source[t], (double)((t + 1) % TEXTS));
+        }
+    }
+}
+
+static void check_golden(const golden *g, otimes_ablate_method method, double growth)
 {
     corpus c;
     plain p;
     request r;
-    otimes_err err = {0};
-    otimes_forward *forward;
     otimes_ablate_set all[ABLATIONS];
     otimes_ablate_member single[ABLATIONS];
     double loss[TEXTS * LONGEST], logit[TEXTS * LONGEST];
@@ -350,70 +374,47 @@ static void check_golden(const golden *g, bool processed, otimes_ablate_method m
     make_corpus(&c, g);
     make_request(&r, g->model, &c);
     r.settings.method = method;
-    begin_plain(&p, g->model, &r.settings);
+    begin_plain(&p, g, &r.settings);
+    /* A few roundings of each of some dozens of steps, which grow on their way. */
+    p.share = 32 * (double)FLT_EPSILON * growth;
     const int64_t count = list_all(&r, g->model, all, single);
-    const otimes_forward_settings kept = {.resident = 1};
-    assert_ok(otimes_forward_open(&forward, g->model, &kept, &err), &err);
+    const otimes_model_info *info = otimes_model_describe(g->model);
     otimes_memory_sink *memory = run(g->model, &r.settings);
-    const double largest = run_plain(&p, forward, NULL, clean_loss, clean_logit);
-    const otimes_array *array = otimes_memory_sink_array(memory, "size", &(const void *){NULL});
-    assert_int_equal(array->axis[0]->length, count);
+    const double largest = run_plain(&p, NULL, clean_loss, clean_logit);
+    check_facts(memory, &r, all, count);
     for (int64_t a = 0; a < count; a++) {
-        char label[256];
-        snprintf(label, sizeof label, "%s, %s, %s, %s", g->name, processed ? "processed" : "raw",
-                 methods[method], array->axis[0]->text[a]);
-        /* Products of other shapes round otherwise: a few float32 roundings of each of some dozens
-         * of steps, at the size of the logits. */
-        const double scale = fmax(largest, run_plain(&p, forward, &all[a], loss, logit));
-        const double allowed = 32 * FLT_EPSILON * fmax(scale, 1);
+        const double scale = fmax(1, fmax(largest, run_plain(&p, &all[a], loss, logit)));
+        const int64_t head = a < info->n_layers * info->n_heads ? a : -1;
         if (r.settings.loss) {
-            compare_measure(label, memory, "loss", &p, a, count, loss, clean_loss, 0, allowed);
+            compare_measure(memory, "loss", &p, a, count, head, loss, clean_loss, scale);
         }
-        compare_measure(label, memory, "logit", &p, a, count, logit, clean_logit, 1, 2 * allowed);
+        compare_measure(memory, "logit", &p, a, count, head, logit, clean_logit, scale);
     }
     for (int i = 0; i < POINTS; i++) {
         free(p.kept[i]);
     }
     otimes_memory_sink_free(&memory);
-    otimes_forward_close(&forward);
 }
 
-/* A golden on one thread: the models are so small that threads would only wait for each other. */
-static void open_alone(golden *g, const char *name, bool processed)
-{
-    char relative[256];
-    otimes_err err = {0};
-    otimes_model_settings settings;
-    golden_open(g, name, processed);
-    otimes_model_close(&g->model);
-    otimes_model_settings_default(&settings);
-    settings.threads = 1;
-    if (!processed) {
-        settings.fold_ln = settings.center_writing_weights = 0;
-        settings.center_unembed = settings.fold_value_biases = 0;
-    }
-    snprintf(relative, sizeof relative, "tests/golden/%s", name);
-    assert_ok(otimes_model_open(&g->model, source_path(relative), &settings, &err), &err);
-}
-
+/* Every golden by two methods raw and by the others processed. */
 static void equals_the_plain_way(void **state)
 {
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
-        for (int processed = 0; processed < 2; processed++) {
+        for (int m = OTIMES_ABLATE_ZERO; m <= OTIMES_ABLATE_RESAMPLE; m++) {
+            corpus c;
             golden g;
-            open_alone(&g, golden_names[i], processed);
-            for (int m = OTIMES_ABLATE_ZERO; m <= OTIMES_ABLATE_RESAMPLE; m++) {
-                check_golden(&g, processed, (otimes_ablate_method)m);
-            }
+            golden_open_on(1, &g, golden_names[i], (i + m) % 2);
+            make_corpus(&c, &g);
+            check_golden(&g, (otimes_ablate_method)m, plain_growth(g.model, &c.sequences, g.name));
             golden_close(&g);
         }
     }
-    print_message("largest difference: %.3f of what is allowed\n", worst);
 }
 
 int main(void)
 {
+    accuracy_of("ablate");
     otimes_set_blas_threads(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_the_plain_way),

@@ -194,6 +194,47 @@ static void points_of_goldens(void **state)
     }
 }
 
+/* A text longer than a strip of queries: what a query does not see is there all the same, and its first
+ * tokens are the text that they are alone. */
+static void longer_than_a_strip(void **state)
+{
+    enum { LONG = 200, SHORT = 9 };
+    static const char *const names[] = {"blocks.1.attn.hook_pattern",
+                                        "blocks.1.attn.hook_attn_scores"};
+    int64_t ids[LONG], length[] = {LONG, SHORT}, count;
+    static const double hidden[] = {0, -INFINITY};
+    const int64_t *const id = ids;
+    golden g;
+    (void)state;
+    golden_open(&g, "llama", true);
+    for (int i = 0; i < LONG; i++) {
+        ids[i] = i * i % 17;
+    }
+    const otimes_sequences whole = {1, length, &id}, first = {1, length + 1, &id};
+    otimes_memory_sink *memory = run(g.model, &whole, "*", 0), *part = run(g.model, &first, "*", 0);
+    for (int p = 0; p < 2; p++) {
+        double *all = sink_values(memory, names[p], &count),
+               *some = sink_values(part, names[p], &count);
+        assert_true(all && some);
+        for (int q = 0; q < LONG; q++) {
+            double sum = 0;
+            for (int k = 0; k < LONG; k++) {
+                const double got = all[q * LONG + k];
+                sum += p == 0 ? got : 0;
+                assert_true(k <= q ? isfinite(got) : got == hidden[p]);
+                assert_true(q >= SHORT || k >= SHORT || got == some[q * SHORT + k] ||
+                            fabs(got - some[q * SHORT + k]) < CLOSE);
+            }
+            assert_true(p == 1 || fabs(sum - 1) < 1e-5);
+        }
+        free(all);
+        free(some);
+    }
+    otimes_memory_sink_free(&memory);
+    otimes_memory_sink_free(&part);
+    golden_close(&g);
+}
+
 /* ---- published activations ---- */
 
 /* Numbers of a tensor in base64; the caller's to free. */
@@ -519,6 +560,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(points_of_goldens),
+        cmocka_unit_test(longer_than_a_strip),
         cmocka_unit_test_teardown(sorting_model, empty_folder),
         cmocka_unit_test(globs),
         cmocka_unit_test(names_and_shapes),

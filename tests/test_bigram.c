@@ -3,8 +3,10 @@
  * The bigram table against dense float64 on every golden model, and its consumers against plain
  * loops.
  */
+#include "accuracy.h"
 #include "support.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,17 @@ static otimes_memory_sink *run(const otimes_model *model, const otimes_bigram_se
     assert_ok(otimes_memory_sink_new(&memory, &err), &err);
     assert_ok(otimes_bigram(model, settings, otimes_memory_sink_sink(memory), &err), &err);
     return memory;
+}
+
+#define EPS ((double)FLT_EPSILON)
+
+static double largest_of(const double *x, int64_t count)
+{
+    double most = 0;
+    for (int64_t i = 0; i < count; i++) {
+        most = fmax(most, fabs(x[i]));
+    }
+    return most;
 }
 
 static void full_table(const char *key, int exact, int64_t position)
@@ -43,9 +56,8 @@ static void full_table(const char *key, int exact, int64_t position)
         double *got = sink_values(memory, "table", &count);
         assert_non_null(got);
         assert_int_equal(count, expected_count);
-        char what[128];
-        snprintf(what, sizeof what, "%s: %s", g.name, key);
-        assert_close(what, got, expected, count, 2e-6, 0);
+        accuracy_all("table", "largest of the table", count, got, expected,
+                     largest_of(expected, count), 8 * EPS);
         free(got);
         otimes_memory_sink_free(&memory);
         golden_close(&g);
@@ -60,10 +72,10 @@ static void tables_of_goldens(void **state)
     full_table("exact_logits_pos3", 1, 3);
 }
 
-/* Row of the bare product, each entry summed in double: what extremes and diagonal are taken from. The table
- * has the product's own rounding. */
+/* Row of the bare product, each entry summed in double: what extremes and diagonal are taken from, rounded to
+ * float32. The table has the product's own rounding. `plain`: by a loop, not rounded. */
 static void exact_row(const otimes_model *model, const otimes_unembed *unembed, int64_t token,
-                      double *row)
+                      double *row, double *plain)
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t d = info->d_model;
@@ -75,22 +87,28 @@ static void exact_row(const otimes_model *model, const otimes_unembed *unembed, 
     assert_ok(otimes_unembed_rows(unembed, 0, info->d_vocab_out, y, &err), &err);
     for (int64_t c = 0; c < info->d_vocab_out; c++) {
         row[c] = (double)(float)otimes_dot(x, y + c * d, d);
+        plain[c] = 0;
+        for (int64_t k = 0; k < d; k++) {
+            plain[c] += (double)x[k] * (double)y[c * d + k];
+        }
     }
     free(x);
     free(y);
 }
 
+#define ROW "largest of the row"
+
 /* The extremes of one row, ids and values, bit for bit. */
 static void check_end(const otimes_memory_sink *memory, const char *end, const double *row,
-                      int64_t columns, int64_t at, int64_t kept)
+                      const double *plain, int64_t columns, int64_t at, int64_t kept)
 {
     const double sign = strcmp(end, "top") ? -1 : 1;
-    char name[32];
+    char value_name[32], id_name[32];
     int64_t count;
-    snprintf(name, sizeof name, "%s_value", end);
-    double *values = sink_values(memory, name, &count);
-    snprintf(name, sizeof name, "%s_id", end);
-    double *ids = sink_values(memory, name, &count);
+    snprintf(value_name, sizeof value_name, "%s_value", end);
+    double *values = sink_values(memory, value_name, &count);
+    snprintf(id_name, sizeof id_name, "%s_id", end);
+    double *ids = sink_values(memory, id_name, &count);
     for (int64_t k = 0; k < kept; k++) {
         const int64_t id = (int64_t)ids[at * kept + k];
         int64_t better = 0;
@@ -100,14 +118,18 @@ static void check_end(const otimes_memory_sink *memory, const char *end, const d
         }
         assert_int_equal(better, k);
         assert_true(values[at * kept + k] == row[id]);
+        accuracy(value_name, ROW, values[at * kept + k], plain[id], largest_of(plain, columns),
+                 EPS);
+        accuracy(id_name, ROW, values[at * kept + k], plain[id], largest_of(plain, columns), EPS);
     }
     free(values);
     free(ids);
 }
 
-/* Everything else of one row, by plain loops over the table itself. */
+/* Everything else of one row, against the plain one. */
 static void check_row(const otimes_memory_sink *memory, const double *row, const double *exact,
-                      int64_t columns, int64_t at, int64_t top, int64_t diagonal)
+                      const double *plain, int64_t columns, int64_t at, int64_t top,
+                      int64_t diagonal)
 {
     int64_t count;
     double *values = sink_values(memory, "top_value", &count);
@@ -120,20 +142,24 @@ static void check_row(const otimes_memory_sink *memory, const double *row, const
     long double sum = 0, squares = 0, exps = 0;
     int64_t above = 0;
     for (int64_t c = 0; c < columns; c++) {
-        sum += row[c];
-        exps += expl((long double)row[c]);
+        sum += plain[c];
+        exps += expl((long double)plain[c]);
         above += diagonal >= 0 && c != diagonal && row[c] > exact[diagonal];
     }
     for (int64_t c = 0; c < columns; c++) {
-        squares += (row[c] - sum / columns) * (row[c] - sum / columns);
+        squares += (plain[c] - sum / columns) * (plain[c] - sum / columns);
     }
-    assert_true(fabsl(mean[at] - sum / columns) < 1e-12L * (1 + fabsl(sum)));
-    assert_true(fabsl(std[at] - sqrtl(squares / columns)) < 1e-12L * (1 + sqrtl(squares)));
-    assert_true(fabsl(lse[at] - logl(exps)) < 1e-6L);
-    assert_int_equal(rank[at], diagonal >= 0 ? above : -1);
+    const double size = largest_of(plain, columns);
+    accuracy("row_mean", ROW, mean[at], (double)(sum / columns), size, 4 * EPS);
+    accuracy("row_std", ROW, std[at], (double)sqrtl(squares / columns), size, 4 * EPS);
+    accuracy("row_logsumexp", ROW ", 1 at least", lse[at], (double)logl(exps), fmax(size, 1),
+             8 * EPS);
+    accuracy_exact("diagonal_rank", rank[at], diagonal >= 0 ? (double)above : -1);
     assert_true(diagonal >= 0 ? own[at] == exact[diagonal] : isnan(own[at]));
+    accuracy("diagonal_value", ROW, own[at], diagonal >= 0 ? plain[diagonal] : NAN, size, EPS);
     for (int64_t k = 0; k < top; k++) {
-        assert_true(fabs(log_probs[at * top + k] - (values[at * top + k] - lse[at])) < 1e-5);
+        accuracy("top_log_prob", ROW ", 1 at least", log_probs[at * top + k],
+                 values[at * top + k] - (double)logl(exps), fmax(size, 1), 8 * EPS);
     }
     free(values);
     free(log_probs);
@@ -158,17 +184,20 @@ static void consumers_of(const golden *g)
     settings.top = TOP;
     otimes_memory_sink *memory = run(g->model, &settings);
     double *table = sink_values(memory, "table", &count);
-    double *exact = malloc((size_t)columns * sizeof *exact);
+    double *ids = sink_values(memory, "token_id", &count);
+    double *exact = malloc(2 * (size_t)columns * sizeof *exact), *plain = exact + columns;
     assert_non_null(exact);
     assert_ok(otimes_unembed_open(g->model, &unembed, &err), &err);
     for (int64_t t = 0; t < info->d_vocab; t++) {
-        exact_row(g->model, &unembed, t, exact);
-        check_end(memory, "top", exact, columns, t, TOP);
-        check_end(memory, "bottom", exact, columns, t, TOP);
-        check_row(memory, table + t * columns, exact, columns, t, TOP,
+        exact_row(g->model, &unembed, t, exact, plain);
+        accuracy_exact("token_id", ids[t], (double)t);
+        check_end(memory, "top", exact, plain, columns, t, TOP);
+        check_end(memory, "bottom", exact, plain, columns, t, TOP);
+        check_row(memory, table + t * columns, exact, plain, columns, t, TOP,
                   info->d_vocab == columns ? t : -1);
     }
     otimes_unembed_free(&unembed);
+    free(ids);
     free(exact);
     free(table);
     otimes_memory_sink_free(&memory);
@@ -436,6 +465,7 @@ static void requests_that_cannot_be_met(void **state)
 
 int main(void)
 {
+    accuracy_of("bigram");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_of_goldens), cmocka_unit_test(consumers),
         cmocka_unit_test(extremes_alone),    cmocka_unit_test(chosen_rows_and_columns),

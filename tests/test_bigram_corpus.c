@@ -3,9 +3,11 @@
  * What `bigram` says of a corpus against plain loops over the
  * table, values of NumPy and SciPy (golden/make_bigram_corpus.py), and a model that is a bigram table.
  */
+#include "accuracy.h"
 #include "counted.h"
 #include "seeded.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +70,11 @@ static const char *const measure_names[MEASURES] = {"corpus_entropy", "corpus_cr
                                                     "corpus_kl", "corpus_rank_correlation",
                                                     "corpus_log_correlation"};
 
+/* Counts alone are summed in double; the table is of float32, and so are logarithms of its rows' sums. */
+static const double measure_close[MEASURES] = {64 * DBL_EPSILON, 8 * (double)FLT_EPSILON,
+                                               8 * (double)FLT_EPSILON, 64 * DBL_EPSILON,
+                                               8 * (double)FLT_EPSILON};
+
 /* The measures of one row by their definitions. */
 static void measure(const double *table, const double *n, int64_t columns, double *out)
 {
@@ -107,8 +114,8 @@ static bool top_is_same(const double *table, const double *n, int64_t columns)
 }
 
 /* Every row and every total of a run with its own full table. */
-static void check_run(const char *name, const otimes_model *model, otimes_bigram_settings *settings,
-                      const double *n, int64_t vocab)
+static void check_run(const otimes_model *model, otimes_bigram_settings *settings, const double *n,
+                      int64_t vocab)
 {
     int64_t count;
     const int64_t rows = settings->rows ? settings->row_count : vocab;
@@ -132,15 +139,15 @@ static void check_run(const char *name, const otimes_model *model, otimes_bigram
             most = of[o] > of[most] ? o : most;
         }
         pairs += total;
-        assert_true(counts[i] == total && top[i] == (total > 0 ? (double)most : -1));
+        accuracy_exact("corpus_count", counts[i], total);
+        accuracy_exact("corpus_top_id", top[i], total > 0 ? (double)most : -1);
         if (total > 0) {
             measure(table + i * vocab, of, vocab, want);
             same += top_is_same(table + i * vocab, of, vocab) ? total : 0;
         }
         for (int m = 0; m < MEASURES; m++) {
-            char what[128];
-            snprintf(what, sizeof what, "%s: %s of row %lld", name, measure_names[m], (long long)i);
-            assert_close(what, &got[m][i], &want[m], 1, 2e-6, 2e-6);
+            accuracy(measure_names[m], "1, or its value", got[m][i], want[m],
+                     fmax(1, fabs(want[m])), measure_close[m]);
             sums[m] += isnan(want[m]) ? 0 : total * want[m];
             weights[m] += isnan(want[m]) ? 0 : total;
         }
@@ -183,12 +190,12 @@ static void plain_loops(void **state)
         otimes_bigram_settings_default(&settings);
         otimes_bigram_counts *counts = counted_texts(7 + (uint64_t)i, vocab, 1 + i % 5 * 3, n);
         settings.corpus = counts;
-        check_run(g.name, g.model, &settings, n, vocab);
+        check_run(g.model, &settings, n, vocab);
         settings.exact = 1;
-        check_run(g.name, g.model, &settings, n, vocab);
+        check_run(g.model, &settings, n, vocab);
         settings.rows = rows;
         settings.row_count = 3;
-        check_run(g.name, g.model, &settings, n, vocab);
+        check_run(g.model, &settings, n, vocab);
         otimes_bigram_counts_free(&counts);
         free(n);
         golden_close(&g);
@@ -429,7 +436,7 @@ static void ties(void **state)
     otimes_bigram_settings settings;
     otimes_bigram_settings_default(&settings);
     settings.corpus = counts;
-    check_run("ties", model, &settings, n, V);
+    check_run(model, &settings, n, V);
     otimes_model_close(&model);
     otimes_bigram_counts_free(&counts);
 }
@@ -546,6 +553,7 @@ static void requests_that_cannot_be_met(void **state)
 
 int main(void)
 {
+    accuracy_of("bigram");
     otimes_set_blas_threads(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_loops),

@@ -4,7 +4,6 @@
  */
 #include "checked_circuit.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +14,15 @@
 #include <otimes/heads.h>
 #include <otimes/qk.h>
 
+#include "run/circuit.h"
 #include "seeded.h"
 
 static double threshold_for(const otimes_model *model, const otimes_circuit_settings *s,
                             const otimes_circuit_head *head, double sign)
 {
     plain p = plain_table(model, s, head);
-    const double largest = p.close / (4 * FLT_EPSILON);
     free(p.value);
-    return sign * largest / 2;
+    return sign * p.largest / 2;
 }
 
 /* Two heads' OV, QK and, of the last layer, K-composed table with all that there is. */
@@ -45,17 +44,17 @@ static void check_golden(const golden *g)
     s.bins = 5;
     s.low = -s.threshold;
     s.high = 2 * s.threshold;
-    check_circuit(g->model, g->name, &s, heads, 2);
+    check_circuit(g->model, &s, heads, 2);
     s.which = OTIMES_CIRCUIT_QK;
     s.offset = info->positions == OTIMES_POSITIONS_ROPE ? 3 : 0;
     s.threshold = threshold_for(g->model, &s, &heads[1], 1) / 4;
-    check_circuit(g->model, g->name, &s, heads, 2);
+    check_circuit(g->model, &s, heads, 2);
     if (info->n_layers > 1) {
         s.which = OTIMES_CIRCUIT_K_COMPOSED;
         s.earlier = (otimes_circuit_head){0, info->n_heads - 1};
         s.head_count = 1;
         s.threshold = threshold_for(g->model, &s, &heads[0], -1) / 4;
-        check_circuit(g->model, g->name, &s, heads, 1);
+        check_circuit(g->model, &s, heads, 1);
     }
 }
 
@@ -95,13 +94,13 @@ static void chosen_tokens(void **state)
         s.which = (otimes_circuit_which)which;
         s.columns = NULL;
         s.threshold = threshold_for(g.model, &s, &head, 1) / 4;
-        check_circuit(g.model, "rows", &s, &head, 1);
+        check_circuit(g.model, &s, &head, 1);
         s.columns = columns;
         s.column_count = 4;
         s.threshold = 0;
-        check_circuit(g.model, "rows and columns", &s, &head, 1);
+        check_circuit(g.model, &s, &head, 1);
         s.rows = NULL;
-        check_circuit(g.model, "columns", &s, &head, 1);
+        check_circuit(g.model, &s, &head, 1);
         s.rows = rows;
     }
     otimes_memory_sink *memory = run_circuit(g.model, &s);
@@ -182,6 +181,67 @@ static void every_way(void **state)
             otimes_memory_sink_free(&by[i]);
         }
     }
+    otimes_model_close(&model);
+}
+
+/* What a norm behind W_O makes of what is written: centred by LayerNorm alone, and weighed. */
+static void written_columns(void **state)
+{
+    enum { D = 5, COLUMNS = 3 };
+    static const float w[D] = {1, 2, 0.5F, -1, 3};
+    (void)state;
+    for (int centres = 0; centres < 2; centres++) {
+        const otimes_model_info info = {.d_model = D,
+                                        .norm = centres ? OTIMES_NORM_LN : OTIMES_NORM_RMS};
+        double x[D * COLUMNS];
+        for (int i = 0; i < D * COLUMNS; i++) {
+            x[i] = i * i % 7;
+        }
+        otimes_written_columns(&info, w, COLUMNS, x);
+        for (int j = 0; j < COLUMNS; j++) {
+            double mean = 0;
+            for (int i = 0; i < D && centres; i++) {
+                const int at = i * COLUMNS + j;
+                mean += (double)(at * at % 7) / D;
+            }
+            for (int i = 0; i < D; i++) {
+                const int at = i * COLUMNS + j;
+                assert_true(fabs(x[at] - (at * at % 7 - mean) * (double)w[i]) < 1e-14);
+            }
+        }
+    }
+}
+
+/* More entries beyond the threshold than there is room for at first. */
+static void many_entries(void **state)
+{
+    static const char *const entries[] = {"entry_row", "entry_column", "entry_value", NULL};
+    (void)state;
+    otimes_model *model = seeded_model(&seeded_gpt2, 2);
+    otimes_circuit_settings s = lists_alone();
+    otimes_memory_sink *by[2];
+    int64_t count, above = 0;
+    s.top = s.bottom = 0;
+    s.sides = OTIMES_CIRCUIT_ROWS;
+    plain p = plain_table(model, &s, s.heads);
+    s.threshold = p.largest / 2;
+    for (int way = 0; way < 2; way++) {
+        s.way = way ? OTIMES_CIRCUIT_SCREEN : OTIMES_CIRCUIT_BLOCKS;
+        by[way] = run_circuit(model, &s);
+    }
+    same_arrays(by[0], by[1], entries);
+    double *value = sink_values(by[0], "entry_value", &count);
+    for (int64_t i = 0; i < SEEDED_VOCAB * SEEDED_VOCAB; i++) {
+        above += (double)p.value[i] >= s.threshold;
+    }
+    assert_true(count > 2048 && llabs(count - above) < 3);
+    for (int64_t i = 0; i < count; i++) {
+        assert_true(value[i] >= s.threshold);
+    }
+    free(value);
+    free(p.value);
+    otimes_memory_sink_free(&by[0]);
+    otimes_memory_sink_free(&by[1]);
     otimes_model_close(&model);
 }
 
@@ -383,7 +443,7 @@ static void trained(void **state)
             s.which = (otimes_circuit_which)which;
             s.offset = which && info->positions == OTIMES_POSITIONS_ROPE ? 2 : 0;
             s.way = i % 2 ? OTIMES_CIRCUIT_BLOCKS : OTIMES_CIRCUIT_SCREEN;
-            check_circuit(model, names[i], &s, &head, 1);
+            check_circuit(model, &s, &head, 1);
         }
         otimes_model_close(&model);
     }
@@ -512,6 +572,8 @@ int main(void)
         cmocka_unit_test(goldens),
         cmocka_unit_test(chosen_tokens),
         cmocka_unit_test_teardown(every_way, empty_folder),
+        cmocka_unit_test(written_columns),
+        cmocka_unit_test_teardown(many_entries, empty_folder),
         cmocka_unit_test_teardown(any_threads, empty_folder),
         cmocka_unit_test(half_tables),
         cmocka_unit_test(bundled_model),

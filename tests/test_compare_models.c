@@ -404,9 +404,7 @@ static void over_the_vocabulary(void **state)
         const double in = shared_dimension(&a, toys[k], false);
         const double dimension[SIDES] = {in, in, in, shared_dimension(&a, toys[k], true)};
         /* frames come from Grams of ends of condition 3: a few roundings to float */
-        const double seen =
-            pairs_are_dense(memory, k - 1, &dense[0], &dense[k], dimension, false, 5e-7);
-        print_message("%s: %.1e\n", labels[k], seen);
+        pairs_are_dense(memory, k - 1, &dense[0], &dense[k], dimension, false, 5e-7);
     }
     const void *data;
     const otimes_array *array = otimes_memory_sink_array(memory, "OV_cka", &data);
@@ -459,34 +457,6 @@ static void over_the_vocabulary(void **state)
 }
 
 /* ---- checkpoints ---- */
-
-static double dense_cosine(const dense_model *a, const dense_model *b, int circuit, int64_t node)
-{
-    const int64_t count = a->rows[0] * a->rows[0];
-    double *W1 = dense_circuit(a, circuit, node), *W2 = dense_circuit(b, circuit, node);
-    const double cosine =
-        dense_dot(W1, W2, count) / sqrt(dense_dot(W1, W1, count) * dense_dot(W2, W2, count));
-    free(W1);
-    free(W2);
-    return cosine;
-}
-
-/* |W_OV(i) W_QK(j)^T| / (|W_OV(i)| |W_QK(j)|) */
-static double dense_k_composition(const dense_model *m, int64_t i, int64_t j)
-{
-    const int64_t d = m->rows[0];
-    double *L = dense_circuit(m, CIRCUIT_OV, i), *R = dense_circuit(m, CIRCUIT_QK, j), sum = 0;
-    for (int64_t x = 0; x < d; x++) {
-        for (int64_t y = 0; y < d; y++) {
-            const double entry = dense_dot(L + x * d, R + y * d, d);
-            sum += entry * entry;
-        }
-    }
-    const double score = sqrt(sum / (dense_dot(L, L, d * d) * dense_dot(R, R, d * d)));
-    free(L);
-    free(R);
-    return score;
-}
 
 static void checkpoints_drift(void **state)
 {

@@ -3,84 +3,78 @@
  * Composition scores of every golden against dense products in double, published figures, and what is
  * refused.
  */
+#include "accuracy.h"
 #include "composed.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
-/* What score [l, h, c, l2, h2] must hold, c over Q, K and, of three, V. */
-static double *expected_scores(const dense *m, int64_t circuits)
+/* score and z [l, h, c, l2, h2], c over Q, K and, of three, V. */
+static void check_scores(const char *prefix, const dense *m, int64_t circuits, int64_t D,
+                         const float *score, const float *z)
 {
     const int64_t n = m->layers * m->heads, square = m->d * m->d;
-    double *want = composed_matrix(n * circuits * n);
     for (int64_t at = 0; at < n * circuits * n; at++) {
         const int64_t i = at / (circuits * n), c = at / n % circuits, j = at % n;
         const double *R[] = {m->QK + j * square, m->KQ + j * square, m->OV + j * square};
-        const bool later = j / m->heads > i / m->heads;
-        want[at] = later ? composed_score(m->d, m->d, m->d, m->OV + i * square, R[c]) : NAN;
+        const composed_link want = composed_link_of(D, m->d, m->d, m->d, m->OV + i * square, R[c]);
+        composed_hold(prefix, (double)score[at], (double)z[at],
+                      j / m->heads > i / m->heads ? &want : NULL);
     }
-    return want;
 }
 
-static void check_scores(const char *what, const float *score, const double *want, int64_t count)
+static void check_excess(const otimes_memory_sink *memory, int64_t count)
 {
+    const float *score = composed_array(memory, "score"),
+                *excess = composed_array(memory, "excess");
+    const double baseline = 1 / sqrt((double)composed_dimension(memory));
     for (int64_t i = 0; i < count; i++) {
-        assert_score(what, (double)score[i], want[i]);
+        accuracy("excess", "1", (double)excess[i], (double)score[i] - baseline, 1,
+                 (double)FLT_EPSILON);
     }
 }
 
-/* excess and z say what score says. */
-static void check_baseline(const otimes_memory_sink *memory)
+static double norm_of(const double *x, int64_t count)
 {
-    const void *data;
-    const otimes_array *scores = otimes_memory_sink_array(memory, "score", &data);
-    const float *score = data, *excess = composed_array(memory, "excess"),
-                *z = composed_array(memory, "z");
-    const double baseline = otimes_memory_sink_attr(memory, "baseline")->f64;
-    int64_t cells = 1;
-    for (int i = 0; i < scores->ndim; i++) {
-        cells *= scores->axis[i]->length;
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += x[i] * x[i];
     }
-    for (int64_t i = 0; i < cells; i++) {
-        const double s = (double)score[i], over = s - baseline;
-        assert_true(isnan(s) == isnan(excess[i]));
-        assert_true(isnan(s) || fabs((double)excess[i] - over) <= 3e-7);
-        assert_true(isnan(s) || isnan(z[i]) || fabs(over) < 1e-6 || (z[i] > 0) == (over > 0));
-    }
+    return sqrt(sum);
 }
 
-static void check_model(const char *name, const otimes_model *model)
+static void check_model(const otimes_model *model)
 {
-    const otimes_model_info *info = otimes_model_describe(model);
     otimes_compose_settings settings;
     otimes_compose_settings_default(&settings);
     dense m = dense_of(model, 0);
-    const int64_t n = m.layers * m.heads;
-    double *want = expected_scores(&m, 3);
+    const int64_t n = m.layers * m.heads, square = m.d * m.d;
+    const double exact = 4 * (double)m.d * DBL_EPSILON;
     static const otimes_compose_route routes[] = {OTIMES_COMPOSE_BY_CORES, OTIMES_COMPOSE_BY_GRAMS};
     for (int r = 0; r < 2; r++) {
         settings.route = routes[r];
         otimes_memory_sink *memory = composed(model, &settings);
-        check_scores(name, composed_array(memory, "score"), want, 3 * n * n);
-        check_baseline(memory);
-        const double *ov = composed_array(memory, "ov_norm");
-        for (int64_t i = 0; i < info->n_layers * info->n_heads; i++) {
-            double sum = 0;
-            for (int64_t k = 0; k < m.d * m.d; k++) {
-                sum += m.OV[i * m.d * m.d + k] * m.OV[i * m.d * m.d + k];
-            }
-            assert_true(fabs(ov[i] - sqrt(sum)) <= 1e-12 * (double)m.d * sqrt(sum));
+        check_scores("", &m, 3, composed_dimension(memory), composed_array(memory, "score"),
+                     composed_array(memory, "z"));
+        check_excess(memory, 3 * n * n);
+        const double *ov = composed_array(memory, "ov_norm"),
+                     *qk = composed_array(memory, "qk_norm");
+        for (int64_t i = 0; i < n; i++) {
+            const double want_ov = norm_of(m.OV + i * square, square);
+            const double want_qk = norm_of(m.QK + i * square, square);
+            accuracy("ov_norm", "its value", ov[i], want_ov, want_ov, exact);
+            accuracy("qk_norm", "its value", qk[i], want_qk, want_qk, exact);
         }
         otimes_memory_sink_free(&memory);
     }
-    free(want);
     dense_free(&m);
 }
 
-static void check_offsets(const char *name, const otimes_model *model)
+static void check_offsets(const otimes_model *model)
 {
     static const int64_t offsets[] = {0, 3, -2};
     const otimes_model_info *info = otimes_model_describe(model);
@@ -90,12 +84,12 @@ static void check_offsets(const char *name, const otimes_model *model)
     settings.offsets = offsets;
     settings.offset_count = 3;
     otimes_memory_sink *memory = composed(model, &settings);
-    const float *score = composed_array(memory, "offset_score");
+    const float *score = composed_array(memory, "offset_score"),
+                *z = composed_array(memory, "offset_z");
     for (int64_t o = 0; o < 3; o++) {
+        const int64_t first = o * n * 2 * n;
         dense m = dense_of(model, offsets[o]);
-        double *want = expected_scores(&m, 2);
-        check_scores(name, score + o * n * 2 * n, want, 2 * n * n);
-        free(want);
+        check_scores("offset_", &m, 2, composed_dimension(memory), score + first, z + first);
         dense_free(&m);
     }
     otimes_memory_sink_free(&memory);
@@ -111,11 +105,11 @@ static void goldens(void **state)
             golden_open(&g, *name, processed);
             const otimes_model_info *info = otimes_model_describe(g.model);
             if (info->n_layers > 1) {
-                check_model(*name, g.model);
+                check_model(g.model);
                 grouped += info->n_kv_heads < info->n_heads;
                 post += info->post_norm;
                 if (info->positions == OTIMES_POSITIONS_ROPE && processed) {
-                    check_offsets(*name, g.model);
+                    check_offsets(g.model);
                     rotary++;
                 }
             }
@@ -292,6 +286,7 @@ static void bad_input(void **state)
 
 int main(void)
 {
+    accuracy_of("compose");
     otimes_set_blas_threads(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goldens), cmocka_unit_test(grokking),  cmocka_unit_test(tracr),

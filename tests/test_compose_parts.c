@@ -3,12 +3,16 @@
  * Composition with what is no head: the ends of the stream, sets, singular components; and panels of
  * layers.
  */
+#include "accuracy.h"
 #include "composed.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "spectra.h"
 
 /* rows [n, d] of W_E, W_U or W_pos. */
 static double *vocabulary(const otimes_model *model, int what, int64_t *count)
@@ -77,7 +81,7 @@ static double *part_matrix(const otimes_model *model, const char *label, bool wr
     return wide;
 }
 
-static void check_ends(const char *name, const otimes_model *model)
+static void check_ends(const otimes_model *model)
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t d = info->d_model, n = info->n_layers * info->n_heads, square = d * d;
@@ -89,6 +93,9 @@ static void check_ends(const char *name, const otimes_model *model)
     const void *data;
     const otimes_array *from = otimes_memory_sink_array(memory, "from_score", &data);
     const float *from_score = data, *between = composed_array(memory, "between_score");
+    const float *from_z = composed_array(memory, "from_z"), *to_z = composed_array(memory, "to_z");
+    const float *between_z = composed_array(memory, "between_z");
+    const int64_t D = composed_dimension(memory);
     const otimes_array *to = otimes_memory_sink_array(memory, "to_score", &data);
     const float *to_score = data;
     const int64_t tos = to->axis[0]->length;
@@ -98,15 +105,18 @@ static void check_ends(const char *name, const otimes_model *model)
         for (int64_t j = 0; j < n; j++) {
             const double *R[] = {m.QK + j * square, m.KQ + j * square, m.OV + j * square};
             for (int64_t c = 0; c < 3; c++) {
-                assert_score(name, (double)from_score[(p * 3 + c) * n + j],
-                             at < j / info->n_heads ? composed_score(rows, d, d, L, R[c]) : NAN);
+                const composed_link want = composed_link_of(D, rows, d, d, L, R[c]);
+                const int64_t entry = (p * 3 + c) * n + j;
+                composed_hold("from_", (double)from_score[entry], (double)from_z[entry],
+                              at < j / info->n_heads ? &want : NULL);
             }
         }
         for (int64_t q = 0; q < tos; q++) {
             int64_t columns, where;
             double *R = part_matrix(model, to->axis[0]->text[q], false, &columns, &where);
-            assert_score(name, (double)between[p * tos + q],
-                         at < where ? composed_score(rows, d, columns, L, R) : NAN);
+            const composed_link want = composed_link_of(D, rows, d, columns, L, R);
+            composed_hold("between_", (double)between[p * tos + q], (double)between_z[p * tos + q],
+                          at < where ? &want : NULL);
             free(R);
         }
         free(L);
@@ -117,8 +127,9 @@ static void check_ends(const char *name, const otimes_model *model)
         for (int64_t i = 0; i < n; i++) {
             const int64_t l = i / info->n_heads;
             const bool reads = info->parallel ? l < where : l <= where;
-            assert_score(name, (double)to_score[q * n + i],
-                         reads ? composed_score(d, d, columns, m.OV + i * square, R) : NAN);
+            const composed_link want = composed_link_of(D, d, d, columns, m.OV + i * square, R);
+            composed_hold("to_", (double)to_score[q * n + i], (double)to_z[q * n + i],
+                          reads ? &want : NULL);
         }
         free(R);
     }
@@ -129,11 +140,10 @@ static void check_ends(const char *name, const otimes_model *model)
 static void ends(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gpt2", "llama", "gemma3_text", "gpt_neox", "olmo2"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    for (int i = 0; golden_names[i]; i++) {
         golden g;
-        golden_open(&g, names[i], true);
-        check_ends(names[i], g.model);
+        golden_open(&g, golden_names[i], i % 3 != 2);
+        check_ends(g.model);
         golden_close(&g);
     }
 }
@@ -159,6 +169,9 @@ static void sets(void **state)
     const float *from = composed_array(memory, "from_score"),
                 *to = composed_array(memory, "to_score");
     const float *between = composed_array(memory, "between_score");
+    const float *from_z = composed_array(memory, "from_z"), *to_z = composed_array(memory, "to_z");
+    const float *between_z = composed_array(memory, "between_z");
+    const int64_t D = composed_dimension(memory);
     double *sum[3];
     for (int s = 0; s < 3; s++) {
         sum[s] = composed_matrix(square);
@@ -172,19 +185,19 @@ static void sets(void **state)
         for (int64_t j = 0; j < n; j++) {
             const double *R[] = {m.QK + j * square, m.KQ + j * square, m.OV + j * square};
             for (int64_t c = 0; c < 3; c++) {
-                assert_score("set to head", (double)from[(s * 3 + c) * n + j],
-                             list[s].layer < j / heads ? composed_score(d, d, d, sum[s], R[c])
-                                                       : NAN);
+                const composed_link want = composed_link_of(D, d, d, d, sum[s], R[c]);
+                const int64_t at = (s * 3 + c) * n + j;
+                composed_hold("from_", (double)from[at], (double)from_z[at],
+                              list[s].layer < j / heads ? &want : NULL);
             }
-            assert_score("head to set", (double)to[s * n + j],
-                         j / heads < list[s].layer
-                             ? composed_score(d, d, d, m.OV + j * square, sum[s])
-                             : NAN);
+            const composed_link want = composed_link_of(D, d, d, d, m.OV + j * square, sum[s]);
+            composed_hold("to_", (double)to[s * n + j], (double)to_z[s * n + j],
+                          j / heads < list[s].layer ? &want : NULL);
         }
         for (int t = 0; t < 3; t++) {
-            assert_score("set to set", (double)between[s * 3 + t],
-                         list[s].layer < list[t].layer ? composed_score(d, d, d, sum[s], sum[t])
-                                                       : NAN);
+            const composed_link want = composed_link_of(D, d, d, d, sum[s], sum[t]);
+            composed_hold("between_", (double)between[s * 3 + t], (double)between_z[s * 3 + t],
+                          list[s].layer < list[t].layer ? &want : NULL);
         }
     }
     for (int s = 0; s < 3; s++) {
@@ -195,20 +208,81 @@ static void sets(void **state)
     golden_close(&g);
 }
 
-/* With all components, sum over pairs of pieces of (share share score)^2 is score^2. */
+/* |<v, u>| of what piece a of `from` writes and piece b of `to` reads, on its left side or its right one. */
+static void hold_pieces(const char *name, int64_t d, int64_t k, const spectrum *from,
+                        const spectrum *to, bool right, const float *score)
+{
+    for (int64_t a = 0; a < k; a++) {
+        for (int64_t b = 0; b < k; b++) {
+            const double turns = fmax(spectra_turning(from, d, a), spectra_turning(to, d, b));
+            double dot = 0;
+            for (int64_t i = 0; i < d; i++) {
+                dot += from->v[i * d + a] * (right ? to->v : to->u)[i * d + b];
+            }
+            accuracy(name, "largest singular value over its gap", (double)score[a * k + b],
+                     fabs(dot), turns, 16 * (double)FLT_EPSILON);
+        }
+    }
+}
+
+static void check_pieces(const otimes_model *model, const otimes_memory_sink *memory, int64_t k)
+{
+    static const char *const names[] = {"component_score_q", "component_score_k",
+                                        "component_score_v"};
+    static const char *const shares[] = {"component_share_ov", "component_share_qk"};
+    dense m = dense_of(model, 0);
+    const int64_t d = m.d, n = m.layers * m.heads;
+    spectrum *ov = calloc((size_t)n, sizeof *ov), *qk = calloc((size_t)n, sizeof *qk);
+    for (int64_t i = 0; i < n; i++) {
+        ov[i] = spectra_svd(d, m.OV + i * d * d);
+        qk[i] = spectra_svd(d, m.QK + i * d * d);
+        for (int s = 0; s < 2; s++) {
+            const double *sigma = s ? qk[i].sigma : ov[i].sigma,
+                         *got = composed_array(memory, shares[s]);
+            double square = 0;
+            for (int64_t a = 0; a < d; a++) {
+                square += sigma[a] * sigma[a];
+            }
+            for (int64_t a = 0; a < k; a++) {
+                accuracy(shares[s], "1", got[i * k + a], sigma[a] / sqrt(square), 1,
+                         8 * (double)d * DBL_EPSILON);
+            }
+        }
+    }
+    for (int64_t at = 0; at < 3 * n * n; at++) {
+        const int64_t c = at / (n * n), i = at / n % n, j = at % n;
+        const float *score = (const float *)composed_array(memory, names[c]) + (i * n + j) * k * k;
+        if (j / m.heads > i / m.heads) {
+            hold_pieces(names[c], d, k, &ov[i], c == 2 ? &ov[j] : &qk[j], c == 1, score);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        spectra_free(&ov[i]);
+        spectra_free(&qk[i]);
+    }
+    free(ov);
+    free(qk);
+    dense_free(&m);
+}
+
+/* Each piece, and with all components: the sum over pairs of (share share score)^2 is score^2. */
 static void components(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gpt2", "llama"};
-    for (int g_at = 0; g_at < 2; g_at++) {
+    for (int g_at = 0; golden_names[g_at]; g_at++) {
         golden g;
-        golden_open(&g, names[g_at], true);
+        golden_open(&g, golden_names[g_at], g_at % 3 != 2);
         const otimes_model_info *info = otimes_model_describe(g.model);
+        if (info->n_layers < 2) {
+            golden_close(&g);
+            continue;
+        }
         const int64_t n = info->n_layers * info->n_heads, k = info->d_head;
         otimes_compose_settings settings;
         otimes_compose_settings_default(&settings);
         settings.components = k;
         otimes_memory_sink *memory = composed(g.model, &settings);
+        check_pieces(g.model, memory, k);
         const float *score = composed_array(memory, "score");
         const float *piece[] = {composed_array(memory, "component_score_q"),
                                 composed_array(memory, "component_score_k"),
@@ -226,7 +300,8 @@ static void components(void **state)
                     largest = s > largest ? s : largest;
                 }
             }
-            assert_score("pieces", sqrt(sum), (double)score[at]);
+            accuracy("score", "its value, 0.1 at least", (double)score[at], sqrt(sum),
+                     fmax(sqrt(sum), 0.1), 24 * (double)FLT_EPSILON);
         }
         assert_true(largest > 0.1 && largest <= 1 + 1e-6);
         otimes_memory_sink_free(&memory);
@@ -281,6 +356,7 @@ static void panels(void **state)
 
 int main(void)
 {
+    accuracy_of("compose");
     otimes_set_blas_threads(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ends),

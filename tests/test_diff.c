@@ -3,12 +3,15 @@
  * Comparing results: labels in another order, parts, duplicates, NaN, tolerances at their edge,
  * refusals. What is expected comes from plain searches for every label.
  */
+#include "accuracy.h"
 #include "support.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <otimes/heads.h>
 
 #include "compared.h"
 
@@ -560,10 +563,83 @@ static void memory_is_read_by_blocks(void **state)
     otimes_memory_sink_free(&memory);
 }
 
+/* ---- results of every golden ---- */
+
+static otimes_memory_sink *heads_of(const otimes_model *model)
+{
+    otimes_err err = {0};
+    otimes_memory_sink *memory;
+    assert_ok(otimes_memory_sink_new(&memory, &err), &err);
+    assert_ok(otimes_heads(model, NULL, otimes_memory_sink_sink(memory), &err), &err);
+    return memory;
+}
+
+/* An array of both results, whose labels are the same. */
+static void hold_array(const compared *c, const otimes_memory_sink *a, const otimes_memory_sink *b,
+                       const char *name)
+{
+    int64_t count, other, differing = 0, worst = -1;
+    double *x = sink_values(a, name, &count), *y = sink_values(b, name, &other);
+    double most = NAN, most_rel = NAN;
+    assert_true(x && y && count == other);
+    for (int64_t i = 0; i < count; i++) {
+        const double gap = fabs(x[i] - y[i]), size = fmax(fabs(x[i]), fabs(y[i]));
+        if (gap > 0 && !(gap <= most)) {
+            worst = i;
+        }
+        most = fmax(most, gap);
+        most_rel = fmax(most_rel, size > 0 ? gap / size : 0);
+        differing += !(x[i] == y[i] || (isnan(x[i]) && isnan(y[i])));
+    }
+    accuracy_exact("compared", (double)count_of(c, "compared", name), (double)count);
+    accuracy_exact("differing", (double)count_of(c, "differing", name), (double)differing);
+    accuracy_exact("undefined_in_one", (double)count_of(c, "undefined_in_one", name), 0);
+    accuracy_exact("only_a", (double)count_of(c, "only_a", name), 0);
+    accuracy_exact("only_b", (double)count_of(c, "only_b", name), 0);
+    accuracy_exact("max_abs", real_of(c, "max_abs", name), most);
+    accuracy_exact("max_rel", real_of(c, "max_rel", name), most_rel);
+    accuracy_exact("value_a", real_of(c, "value_a", name), worst < 0 ? NAN : x[worst]);
+    accuracy_exact("value_b", real_of(c, "value_b", name), worst < 0 ? NAN : y[worst]);
+    free(x);
+    free(y);
+}
+
+/* Heads with and without processing. */
+static void results_of_goldens(void **state)
+{
+    static const char *const names[] = {"OV_norm", "QK_singular_values", "full_OV_norm",
+                                        "full_QK_positivity"};
+    (void)state;
+    accuracy_of("diff");
+    for (int i = 0; golden_names[i]; i++) {
+        golden raw, done;
+        otimes_diff_settings settings = {.any_processing = 1};
+        golden_open_on(1, &raw, golden_names[i], false);
+        golden_open_on(1, &done, golden_names[i], true);
+        otimes_memory_sink *a = heads_of(raw.model), *b = heads_of(done.model);
+        compared c = diff(a, b, &settings);
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+            hold_array(&c, a, b, names[k]);
+        }
+        for (int axis = 0; axis < 2; axis++) {
+            const otimes_model_info *info = otimes_model_describe(raw.model);
+            const char *name = axis ? "head" : "layer";
+            accuracy_exact("labels_shared", (double)count_of(&c, "labels_shared", name),
+                           (double)(axis ? info->n_heads : info->n_layers));
+            accuracy_exact("labels_only_a", (double)count_of(&c, "labels_only_a", name), 0);
+            accuracy_exact("labels_only_b", (double)count_of(&c, "labels_only_b", name), 0);
+        }
+        end(&c, &a, &b);
+        golden_close(&raw);
+        golden_close(&done);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_is_equal),
+        cmocka_unit_test(results_of_goldens),
         cmocka_unit_test(tolerances_hold_at_their_edge),
         cmocka_unit_test(the_worst_is_told),
         cmocka_unit_test(labels_meet_in_any_order),

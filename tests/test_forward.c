@@ -14,16 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Small as they are: every loop on as many threads as the model has, so that goldens go through what
- * only larger models would. Linked with --wrap. */
-int __wrap_otimes_par_worth(int threads, double operations);
-
-int __wrap_otimes_par_worth(int threads, double operations)
-{
-    (void)operations;
-    return threads;
-}
-
 #define EPS ((double)FLT_EPSILON)
 static const uint64_t all_points = ((uint64_t)1 << OTIMES_HOOK_COUNT) - 1;
 

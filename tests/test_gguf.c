@@ -52,7 +52,8 @@ static int read_from_memory(size_t length, const char *what)
     assert_non_null(block);
     memcpy(block, w.bytes, length);
     otimes_store store = {0};
-    otimes_file file = {.path = (char *)"memory.gguf", .map = {block, (int64_t)length}};
+    otimes_file file = {.path = (char *)"memory.gguf",
+                        .map = {.data = block, .bytes = (int64_t)length}};
     otimes_err err = {0};
     const int rc =
         otimes_gguf_recognise(&file.map) ? otimes_gguf_add(&store, &file, &err) : OTIMES_ERR_IO;
@@ -518,7 +519,7 @@ static void compose_two(const char *name, uint64_t offset)
     gguf_tensor(&w, "a", 1, one, 0, 0);
     gguf_tensor(&w, name, 1, one, 0, offset);
     gguf_align(&w, 32);
-    gguf_data(&w, 128);
+    gguf_data(&w, offset + 4);
 }
 
 static void tensors_that_lie(void **state)
@@ -552,6 +553,8 @@ static void tensors_that_lie(void **state)
         {1, {4}, 0, top, "w: offset: expected 0|got 9223372036854775808"},
         {1, {4}, 0, UINT64_MAX, "w: offset: expected a multiple of 32"},
         {1, {4}, 0, UINT64_MAX - 31, "w: offset: expected 0"},
+        {1, {4}, 0, 0, "too long: expected 32 bytes of tensors, got 64"},
+        {1, {8}, 0, 0, "too long: expected 32 bytes of tensors, got 64"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         compose_tensor(cases[i].ndim, cases[i].dim, cases[i].type, cases[i].offset, 64);

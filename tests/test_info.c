@@ -2,6 +2,7 @@
  *
  * What a model says of itself.
  */
+#include "accuracy.h"
 #include "support.h"
 
 #include <stdio.h>
@@ -41,10 +42,7 @@ static void parameters_add_up(void **state)
             }
             elements += tensor.part && !(info->tied && strcmp(tensor.part, "W_U") == 0) ? size : 0;
         }
-        if ((int64_t)total != elements) {
-            fail_msg("%s: %lld, expected %lld", golden_names[i], (long long)total,
-                     (long long)elements);
-        }
+        accuracy_exact("parameters", total, (double)elements);
         free(parts);
         otimes_memory_sink_free(&memory);
         golden_close(&g);
@@ -123,6 +121,7 @@ static void digest(void **state)
 
 int main(void)
 {
+    accuracy_of("info");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_add_up),
         cmocka_unit_test(facts),

@@ -17,6 +17,7 @@
 
 #include "base/sink.h"
 #include "journal.h"
+#include "journal_file.h"
 #include "sink_h5.h"
 
 enum { TEXTS = 5, HEADS = 3, LENGTH = 7 };
@@ -83,7 +84,8 @@ static int one_text(run *r, otimes_sink *sink, const int *id, int64_t t, int64_t
     for (int i = 0; i < HEADS * LENGTH; i++) {
         value[i] = (float)(100 * t + i);
     }
-    snprintf(word, sizeof word, t == 1 ? "" : "text %d", (int)t);
+    snprintf(word, sizeof word, "text %d", (int)t);
+    word[t == 1 ? 0 : strlen(word)] = 0;
     int rc = put(r, sink, id[0], (int64_t[]){t, 0}, (int64_t[]){1, length}, value, err);
     if (!rc) {
         rc = put(r, sink, id[1], &t, (int64_t[]){1}, &text, err);
@@ -407,6 +409,46 @@ static void cut_and_damaged(void **state)
     free(bytes);
 }
 
+/* The place behind the record that begins at `at`. */
+static size_t behind(const char *bytes, size_t at)
+{
+    journal_record r;
+    memcpy(&r, bytes + at, sizeof r);
+    return at + sizeof r + (size_t)r.bytes;
+}
+
+/* A record that is whole in itself but not where it was written: taken out, or there twice. */
+static void out_of_order(void **state)
+{
+    (void)state;
+    size_t size;
+    otimes_memory_sink *whole = NULL;
+    otimes_err err = {0};
+    run plain = {0};
+    assert_ok(run_memory(&plain, "whole.h5", &whole, &err), &err);
+    char *bytes = interrupted(3 * TEXTS + 2, &size), *changed = malloc(2 * size);
+    assert_non_null(changed);
+    int records = 0;
+    for (size_t at = 32 + strlen(identity), next; at < size; at = next, records++) {
+        next = behind(bytes, at);
+        for (int twice = 0; twice < 2; twice++) {
+            otimes_memory_sink *memory = NULL;
+            run r = {.resume = 1};
+            const size_t from = twice ? at : next, kept = twice ? next : at;
+            memcpy(changed, bytes, kept);
+            memcpy(changed + kept, bytes + from, size - from);
+            write_journal(changed, kept + size - from);
+            assert_ok(run_memory(&r, "x.h5", &memory, &err), &err);
+            assert_same_arrays(memory, whole);
+            otimes_memory_sink_free(&memory);
+        }
+    }
+    assert_int_equal(records, 3 * TEXTS + 2 + 5); /* blocks, and the arrays they are of */
+    otimes_memory_sink_free(&whole);
+    free(changed);
+    free(bytes);
+}
+
 /* Several blocks may make up one that is asked for, and one may hold many that are. */
 static void parts_and_batches(void **state)
 {
@@ -472,6 +514,7 @@ int main(void)
         cmocka_unit_test_teardown(kept_or_not, empty_folder),
         cmocka_unit_test_teardown(refused, empty_folder),
         cmocka_unit_test_teardown(cut_and_damaged, empty_folder),
+        cmocka_unit_test_teardown(out_of_order, empty_folder),
         cmocka_unit_test_teardown(parts_and_batches, empty_folder),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

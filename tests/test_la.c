@@ -320,6 +320,23 @@ static void test_dsvd_known(void **state)
     }
 }
 
+/* Iterations are not begun with what is no number. */
+static void test_not_finite(void **state)
+{
+    static const double bad[] = {NAN, INFINITY, -INFINITY};
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            double a[] = {1, 2, 3, bad[i]}, b[] = {bad[i], 1, 2, 3}, s[2], re[2], im[2];
+            assert_int_equal(table(t)->dsvd(2, 2, a, 2, s, NULL, 2, NULL, 2), OTIMES_ERR_VALUE);
+            assert_int_equal(table(t)->deig(2, b, 2, re, im), OTIMES_ERR_VALUE);
+        }
+        double padded[] = {1, 2, NAN, 3, 4, NAN},
+               s[2]; /* what lies between rows is not looked at */
+        assert_int_equal(table(t)->dsvd(2, 2, padded, 3, s, NULL, 2, NULL, 2), OTIMES_OK);
+    }
+}
+
 /* Jacobi keeps what bidiagonalisation loses: values far below eps times the largest, to many
  * digits, where only the scale of rows or columns makes them small. */
 static void test_dsvd_reference_graded(void **state)
@@ -586,7 +603,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_dqr_twins),  cmocka_unit_test(test_dsvd),
         cmocka_unit_test(test_dsvd_known), cmocka_unit_test(test_dsvd_reference_graded),
         cmocka_unit_test(test_dpsqrt),     cmocka_unit_test(test_dpsqrt_special),
-        cmocka_unit_test(test_build_text),
+        cmocka_unit_test(test_build_text), cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -279,12 +279,36 @@ static void targets(void **state)
     }
 }
 
+static void refused(void **state)
+{
+    static const int64_t ids[] = {1, 2}, lengths[] = {2, 0};
+    static const int64_t *const id[] = {ids, ids};
+    (void)state;
+    golden g;
+    otimes_forward *forward;
+    otimes_err err = {0};
+    golden_open(&g, "gpt2", true);
+    assert_ok(otimes_forward_open(&forward, g.model, NULL, &err), &err);
+    for (int64_t count = 0; count <= 2; count++) { /* none, an empty one, two */
+        otimes_linear linear;
+        const otimes_sequences sequences = {count, count == 1 ? lengths + 1 : lengths, id};
+        assert_int_equal(otimes_linear_init(&linear, otimes_forward_layers(forward), &sequences,
+                                            OTIMES_MLP_AS_LINK, 0, NULL, &err),
+                         OTIMES_ERR_ARGUMENT);
+        assert_non_null(strstr(err.msg, "sequence: expected one of at least one token"));
+        otimes_linear_free(&linear);
+    }
+    otimes_forward_close(&forward);
+    golden_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums),
         cmocka_unit_test(adjoints),
         cmocka_unit_test(targets),
+        cmocka_unit_test(refused),
     };
     otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

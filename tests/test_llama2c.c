@@ -163,7 +163,8 @@ static int read_from_memory(void)
     assert_non_null(block);
     memcpy(block, content, length);
     otimes_store store = {0};
-    otimes_file file = {.path = (char *)"memory.bin", .map = {block, (int64_t)length}};
+    otimes_file file = {.path = (char *)"memory.bin",
+                        .map = {.data = block, .bytes = (int64_t)length}};
     otimes_err err = {0};
     const int rc = otimes_llama2c_recognise(&file.map) ? otimes_llama2c_add(&store, &file, &err)
                                                        : OTIMES_ERR_FORMAT;

@@ -3,8 +3,10 @@
  * Logits of every architecture against Hugging Face's in float64, what is read from them against
  * plain loops over the whole row, and texts run together against texts run alone.
  */
+#include "accuracy.h"
 #include "support.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,8 @@
 
 /* Products and the stream are float32: an entry is off by a few roundings for each of the layers,
  * 2^-24 each, of the size of the largest logit. */
-#define CLOSE 4e-6
+#define CLOSE (32 * (double)FLT_EPSILON)
+#define ROW "largest of the row, 1 at least"
 
 static otimes_memory_sink *run(const otimes_model *model, const otimes_logits_settings *settings)
 {
@@ -103,18 +106,13 @@ static void logits_of_goldens(void **state)
             const double *expected = golden_values(&g, "logits", &expected_count);
             assert_int_equal(count, expected_count);
             const double scale = largest(expected, count);
-            double worst = 0;
             for (int64_t r = 0; r < count; r += out) {
                 const double shift =
                     processed ? logsumexp_of(got + r, out) - logsumexp_of(expected + r, out) : 0;
                 for (int64_t o = r; o < r + out; o++) {
-                    worst = fmax(worst, fabs(got[o] - shift - expected[o]));
+                    accuracy("logits", "largest logit, 1 at least", got[o] - shift, expected[o],
+                             fmax(scale, 1), CLOSE);
                 }
-            }
-            print_message("%s%s: %.2g of the largest logit, %.3g\n", g.name,
-                          processed ? ", processed" : "", worst / scale, scale);
-            if (!(worst <= CLOSE * fmax(scale, 1))) {
-                fail_msg("%s: %.3g apart", g.name, worst);
             }
             free(got);
             otimes_memory_sink_free(&memory);
@@ -167,17 +165,19 @@ static void check_row(const values *v, int64_t r, int64_t next)
     for (int64_t o = 0; o < v->out; o++) {
         entropy -= exp(row[o] - lse) * (row[o] - lse);
     }
-    assert_true(fabs(v->logsumexp[r] - lse) < 1e-7 * size); /* of float32 logits and exponentials */
-    assert_true(fabs(v->entropy[r] - entropy) < 1e-6 * size);
+    /* of float32 logits and exponentials */
+    accuracy("logsumexp", ROW, v->logsumexp[r], lse, size, (double)FLT_EPSILON);
+    accuracy("entropy", ROW, v->entropy[r], entropy, size, 8 * (double)FLT_EPSILON);
     for (int64_t k = 0; k < v->ranks; k++) {
         const int64_t at = r * v->ranks + k, id = (int64_t)v->id[at];
         int64_t better = 0;
         for (int64_t o = 0; o < v->out; o++) {
             better += row[o] > row[id] || (row[o] == row[id] && o < id);
         }
-        assert_int_equal(better, k);
-        assert_true(v->top[at] == row[id]);
-        assert_true(fabs(v->top_log_prob[at] - (row[id] - lse)) < 3e-7 * size);
+        accuracy_exact("top_id", (double)better, (double)k);
+        accuracy_exact("top_value", v->top[at], row[id]);
+        accuracy("top_log_prob", ROW, v->top_log_prob[at], row[id] - lse, size,
+                 2 * (double)FLT_EPSILON);
     }
     if (!v->next) {
         return;
@@ -190,8 +190,8 @@ static void check_row(const values *v, int64_t r, int64_t next)
     for (int64_t o = 0; o < v->out; o++) {
         above += row[o] > row[next];
     }
-    assert_int_equal(v->rank[r], above);
-    assert_true(fabs(v->next[r] - (row[next] - lse)) < 3e-7 * size);
+    accuracy_exact("next_rank", v->rank[r], (double)above);
+    accuracy("next_log_prob", ROW, v->next[r], row[next] - lse, size, 2 * (double)FLT_EPSILON);
 }
 
 static void readings_of_rows(void **state)
@@ -215,11 +215,16 @@ static void readings_of_rows(void **state)
                 check_row(&v, s * v.rows + p, p + 1 < v.rows ? t.id[s][p + 1] : -1);
                 sum -= v.next && p + 1 < v.rows ? v.next[s * v.rows + p] : 0;
             }
-            assert_true(!v.loss || fabs(v.loss[s] - sum / (double)(v.rows - 1)) < 1e-12);
+            if (v.loss) {
+                const double loss = sum / (double)(v.rows - 1);
+                accuracy("loss", "its value", v.loss[s], loss, loss, 64 * DBL_EPSILON);
+            }
         }
         double *predicted = sink_values(memory, "predicted_tokens", &one);
         assert_int_equal(predicted != NULL, v.loss != NULL);
-        assert_true(!predicted || predicted[0] == (double)(v.rows - 1));
+        if (predicted) {
+            accuracy_exact("predicted_tokens", predicted[0], (double)(v.rows - 1));
+        }
         free(predicted);
         free_values(&v);
         otimes_memory_sink_free(&memory);
@@ -343,7 +348,7 @@ static void threads(void **state)
     (void)state;
     for (int i = 0; golden_names[i]; i++) {
         double *bits[2];
-        int64_t count;
+        int64_t count = 0;
         for (int k = 0; k < 2; k++) {
             golden g;
             texts t;
@@ -390,8 +395,8 @@ static void going_on(void **state)
         otimes_sink going = {&ops, inner->state};
         assert_ok(otimes_logits(g.model, &settings, &going, &err), &err);
         double *logits = sink_values(memory, "logits", &count);
-        assert_int_equal(isnan(logits[0]), rows == 1);
-        assert_false(isnan(logits[count / 2]));
+        assert_true(isnan(logits[0]) == (rows == 1));
+        assert_true(!isnan(logits[count / 2]));
         free(logits);
         otimes_memory_sink_free(&memory);
     }
@@ -586,6 +591,7 @@ static void cancelled(void **state)
 
 int main(void)
 {
+    accuracy_of("logits");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_of_goldens),
         cmocka_unit_test(readings_of_rows),

@@ -384,6 +384,26 @@ static void texts_of_tokens(void **state)
     lent_free(&l);
 }
 
+/* Where none are given, those that the configuration lists. */
+static void texts_of_the_configuration(void **state)
+{
+    (void)state;
+    static const char *const given[] = {"given"};
+    lent l = lent_golden("transformer_lens_none");
+    otimes_model *model = open_lent(&l, true);
+    assert_string_equal(otimes_model_token(model, 19), "t");
+    assert_string_equal(otimes_model_output_token(model, 16), "Q");
+    otimes_model_close(&model);
+    l.source.token = l.source.output_token = given;
+    l.source.token_count = l.source.output_token_count = 1;
+    model = open_lent(&l, true);
+    assert_string_equal(otimes_model_token(model, 0), "given");
+    assert_string_equal(otimes_model_output_token(model, 0), "given");
+    assert_string_equal(otimes_model_output_token(model, 16), "[16]");
+    otimes_model_close(&model);
+    lent_free(&l);
+}
+
 /* By the words of the header's comment, over tensors that lie in order. */
 static void digest_of(const otimes_model *model, char hex[OTIMES_SHA256_HEX])
 {
@@ -585,6 +605,7 @@ int main(void)
         cmocka_unit_test(the_rest_is_copied),
         cmocka_unit_test(two_names_of_one_memory),
         cmocka_unit_test(texts_of_tokens),
+        cmocka_unit_test(texts_of_the_configuration),
         cmocka_unit_test_teardown(digests, empty_folder),
         cmocka_unit_test(wrong_tensors),
         cmocka_unit_test(wrong_sources),

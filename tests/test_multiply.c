@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "num/multiply.h"
+#include "num/product.h"
 
 enum { ROWS, COLUMNS, APART, REVERSED, LAYOUTS };
 
@@ -118,9 +119,42 @@ static void layouts(void **state)
     }
 }
 
+/* A B and A B^T, with a bias in each row or without, over what is there or added to it. */
+static void shared_products(void **state)
+{
+    enum { M = 70, N = 90, K = 33 };
+    static float a[M * K], b[K * N], bias[N], c[M * N];
+    (void)state;
+    for (int i = 0; i < M * K; i++) {
+        a[i] = (float)(i * 7 % 23 - 11);
+    }
+    for (int i = 0; i < K * N; i++) {
+        b[i] = (float)(i * 5 % 19 - 9);
+    }
+    for (int j = 0; j < N; j++) {
+        bias[j] = (float)(j % 13);
+    }
+    for (int way = 0; way < 8; way++) {
+        const bool turned = way & 1, add = way & 2, biased = way & 4;
+        for (int i = 0; i < M * N; i++) {
+            c[i] = 3;
+        }
+        otimes_product(1 + way % 3, turned, M, N, K, a, K, b, turned ? K : N, biased ? bias : NULL,
+                       add, c, N);
+        for (int i = 0; i < M * N; i++) { /* whole numbers: without rounding */
+            float expected = (add ? 3.0F : 0) + (biased ? bias[i % N] : 0);
+            for (int k = 0; k < K; k++) {
+                expected += a[i / N * K + k] * (turned ? b[i % N * K + k] : b[k * N + i % N]);
+            }
+            assert_true(c[i] == expected);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(layouts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(layouts),
+                                       cmocka_unit_test(shared_products)};
     otimes_set_blas_threads(1); /* then, the bits are the same on any number of ours */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,10 +3,12 @@
  * Neurons against plain loops in double: what each reads and writes, moments and extremes over the
  * vocabulary, composition with heads; tiles of any size, threads, requests.
  */
+#include "accuracy.h"
 #include "support.h"
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,13 +58,13 @@ static bool is_written(const result *r, const char *name)
     return otimes_memory_sink_array(r->memory, name, &data) != NULL;
 }
 
-static void near(const result *r, const char *what, double got, double want, double tolerance)
+/* An entry of the array `prefix``name`, to `tolerance`, which is a share of `scale`. */
+static void near(const char *prefix, const char *name, const char *to, double got, double want,
+                 double scale, double tolerance)
 {
-    const bool same = isnan(want) ? isnan(got) : fabs(got - want) <= tolerance;
-    if (!same) {
-        fail_msg("%s: %s: got %.17g, expected %.17g to %.2g", r->info->path, what, got, want,
-                 tolerance);
-    }
+    char whole[64];
+    snprintf(whole, sizeof whole, "%s%s", prefix, name);
+    accuracy(whole, to, got, want, scale, tolerance / scale);
 }
 
 static const char *const prefixes[SIDES] = {"out_", "in_", "gate_"};
@@ -87,36 +89,50 @@ static void check_alone(const result *r, const vectors *v, int64_t l, int64_t n)
     const double eps = (double)d * DBL_EPSILON + 2 * rounding(r);
     for (int side = 0; side < (gated ? SIDES : SIDE_GATE); side++) {
         const double want = length_of(v->w[side] + n * d, d);
-        near(r, "norm", ((const double *)array(r, prefixes[side], "norm"))[at], want, eps * want);
+        near(prefixes[side], "norm", "its value",
+             ((const double *)array(r, prefixes[side], "norm"))[at], want, want, eps * want);
     }
     for (int i = 0; i < (gated ? 3 : 1); i++) {
         const double *a = v->w[cosines[i].a] + n * d, *b = v->w[cosines[i].b] + n * d;
         const double norms = length_of(a, d) * length_of(b, d);
-        near(r, cosines[i].name, ((const double *)array(r, cosines[i].name, ""))[at],
-             norms > 0 ? dot(a, b, d) / norms : NAN, 4 * eps);
+        near(cosines[i].name, "", "1", ((const double *)array(r, cosines[i].name, ""))[at],
+             norms > 0 ? dot(a, b, d) / norms : NAN, 1, 4 * eps);
     }
     assert_int_equal(is_written(r, "cos_gate_out"), gated);
-    near(r, "b_in", ((const double *)array(r, "b_in", ""))[at], v->b_in[n], 0);
+    accuracy_exact("b_in", ((const double *)array(r, "b_in", ""))[at], v->b_in[n]);
     if (gated) {
-        near(r, "b_gate", ((const double *)array(r, "b_gate", ""))[at], v->b_gate[n], 0);
+        accuracy_exact("b_gate", ((const double *)array(r, "b_gate", ""))[at], v->b_gate[n]);
     }
     if (r->info->n_experts > 0) {
-        assert_int_equal(((const int64_t *)array(r, "expert", ""))[at], v->expert[n]);
+        accuracy_exact("expert", (double)((const int64_t *)array(r, "expert", ""))[at],
+                       (double)v->expert[n]);
     }
+}
+
+/* A product of d float32 terms, each sum of which rounds by half an ulp, and its operands: a share of the
+ * lengths of both. */
+#define PRODUCT "lengths of both vectors"
+static double product_share(const result *r)
+{
+    return ((double)r->info->d_model + 2) * 0x1p-24;
 }
 
 /* The `top` kept entries of x at one end: the right values in the right order, and none left out that
  * is better by more than rounding. */
-static void check_extremes(const result *r, const double *x, int64_t count, double close,
-                           const float *value, const int32_t *id, double sign)
+static void check_extremes(const result *r, const char *prefix, const double *x, int64_t count,
+                           double unit, const float *value, const int32_t *id, double sign)
 {
+    static const char *const names[2][2] = {{"bottom_value", "bottom_id"}, {"top_value", "top_id"}};
+    const double close = product_share(r) * unit;
     char *taken = calloc((size_t)count, 1);
     double left = -INFINITY;
     const int64_t kept = r->top < count ? r->top : count;
     for (int64_t k = 0; k < kept; k++) {
         assert_true(id[k] >= 0 && id[k] < count && !taken[id[k]]);
         taken[id[k]] = 1;
-        near(r, "an extreme entry", (double)value[k], x[id[k]], close);
+        for (int i = 0; i < 2; i++) {
+            near(prefix, names[sign > 0][i], PRODUCT, (double)value[k], x[id[k]], unit, close);
+        }
         assert_true(k == 0 || sign * (double)value[k] < sign * (double)value[k - 1] ||
                     (value[k] == value[k - 1] && id[k] > id[k - 1]));
     }
@@ -129,6 +145,8 @@ static void check_extremes(const result *r, const double *x, int64_t count, doub
     }
     free(taken);
 }
+
+#define MOMENT PRODUCT " over the deviation, times the fourth moment"
 
 /* One side of a neuron over `count` tokens. Returns 1 where its moments could be compared. */
 static int check_vocabulary(const result *r, neurons_side side, const double *w, const double *rows,
@@ -152,30 +170,32 @@ static int check_vocabulary(const result *r, neurons_side side, const double *w,
         m3 += y * y * y / (double)count;
         m4 += y * y * y * y / (double)count;
     }
-    /* a product of d float32 terms, each sum of which rounds by half an ulp, and its operands */
-    const double close = ((double)d + 2) * 0x1p-24 * length_of(w, d) * longest + 1e-300;
+    const double unit = length_of(w, d) * longest + 1e-290, close = product_share(r) * unit;
     const double spread = sqrt(m2), z = close / spread;
-    near(r, "mean", ((const double *)array(r, prefix, "mean"))[at], mean, close);
-    near(r, "max", ((const double *)array(r, prefix, "max"))[at], max, close);
-    near(r, "min", ((const double *)array(r, prefix, "min"))[at], min, close);
-    near(r, "variance", ((const double *)array(r, prefix, "variance"))[at], m2,
-         4 * close * spread + 4 * close * close);
+    near(prefix, "mean", PRODUCT, ((const double *)array(r, prefix, "mean"))[at], mean, unit,
+         close);
+    near(prefix, "max", PRODUCT, ((const double *)array(r, prefix, "max"))[at], max, unit, close);
+    near(prefix, "min", PRODUCT, ((const double *)array(r, prefix, "min"))[at], min, unit, close);
+    near(prefix, "variance", PRODUCT " times the deviation",
+         ((const double *)array(r, prefix, "variance"))[at], m2, unit * (spread + close),
+         4 * close * (spread + close));
     const bool compared = z < 0.01;
     if (compared) { /* entries that err by z standard deviations move the sum of p-th powers by p z
                        times that of p - 1-st, and the standard deviation by z */
         const double tail = m4 / (m2 * m2);
-        near(r, "skew", ((const double *)array(r, prefix, "skew"))[at], m3 / (m2 * spread),
-             8 * z * tail);
-        near(r, "kurtosis", ((const double *)array(r, prefix, "kurtosis"))[at], tail - 3,
-             10 * z * tail);
+        near(prefix, "skew", MOMENT, ((const double *)array(r, prefix, "skew"))[at],
+             m3 / (m2 * spread), unit / spread * tail, 8 * z * tail);
+        near(prefix, "kurtosis", MOMENT, ((const double *)array(r, prefix, "kurtosis"))[at],
+             tail - 3, unit / spread * tail, 10 * z * tail);
     }
     if (r->top > 0) {
         const float *top = array(r, prefix, "top_value"),
                     *bottom = array(r, prefix, "bottom_value");
         const int32_t *top_id = array(r, prefix, "top_id");
         const int32_t *bottom_id = array(r, prefix, "bottom_id");
-        check_extremes(r, x, count, close, top + at * r->top, top_id + at * r->top, 1);
-        check_extremes(r, x, count, close, bottom + at * r->top, bottom_id + at * r->top, -1);
+        check_extremes(r, prefix, x, count, unit, top + at * r->top, top_id + at * r->top, 1);
+        check_extremes(r, prefix, x, count, unit, bottom + at * r->top, bottom_id + at * r->top,
+                       -1);
     }
     free(x);
     return compared;
@@ -198,7 +218,7 @@ static void check_way(const result *r, const char *way, const double *w, const d
         const bool linked = later ? m > layer : m < layer || (m == layer && !r->info->parallel);
         const double *M = (which == WAY_Q || which == WAY_K ? heads->QK : heads->OV) + h * d * d;
         want[h] = linked ? score(w, M, d, which != WAY_Q && which != WAY_V) : NAN;
-        near(r, way, (double)table[at * L * H + h], want[h], close);
+        near(way, "_table", "1", (double)table[at * L * H + h], want[h], 1, close);
         there += !isnan(want[h]);
     }
     for (int64_t k = 0; k < r->top; k++) {
@@ -208,7 +228,10 @@ static void check_way(const result *r, const char *way, const double *w, const d
             assert_true(isnan(value) && head == -1);
             continue;
         }
-        assert_true(head >= 0 && value == table[at * L * H + head]);
+        assert_true(head >= 0);
+        near(way, "_score", "1", (double)value, want[head], 1, close);
+        near(way, "_head", "1", (double)value, want[head], 1, close);
+        assert_true(value == table[at * L * H + head]);
         assert_true(k == 0 || value <= strongest[at * r->top + k - 1]);
         want[head] = NAN; /* taken */
         for (int64_t h = 0; h < L * H; h++) {
@@ -392,18 +415,17 @@ static void jacobi(int64_t d, double *A, double *V)
     }
 }
 
-static void shares_of_golden(const char *name, int64_t null)
+/* Whether the smallest directions are told from the others, which is when their span is known. */
+static bool shares_of_golden(const golden *g, int64_t null)
 {
-    golden g;
-    golden_open_on(1, &g, name, true);
     otimes_neurons_settings settings;
     otimes_neurons_settings_default(&settings);
     settings.heads = OTIMES_NEURONS_HEADS_NONE;
     settings.reads = settings.vocab = 0;
     settings.null_directions = null;
-    result r = run_tiled(g.model, &settings, MOST_TILE_ROWS);
+    result r = run_tiled(g->model, &settings, MOST_TILE_ROWS);
     const int64_t d = r.info->d_model, out = r.info->d_vocab_out;
-    double *U = vocabulary(g.model, true), *G = numbers(d * d), *V = numbers(d * d);
+    double *U = vocabulary(g->model, true), *G = numbers(d * d), *V = numbers(d * d);
     for (int64_t a = 0; a < d * d; a++) {
         for (int64_t t = 0; t < out; t++) {
             G[a] += U[t * d + a / d] * U[t * d + a % d];
@@ -422,16 +444,17 @@ static void shares_of_golden(const char *name, int64_t null)
         }
         /* a Gram knows singular values to the root of eps times the largest */
         const double want = sqrt(fmax(G[least * d + least], 0));
-        near(&r, "singular value", sigma[k], want, 1e-7 * sigma[0]);
+        near("unembed_singular_values", "", "largest singular value", sigma[k], want, sigma[0],
+             1e-7 * sigma[0]);
         if (k < d - null) {
             break;
         }
         small[least] = true;
     }
-    assert_true(null == d || sigma[d - null - 1] - sigma[d - null] > 1e-3 * sigma[0]);
-    for (int64_t l = 0; l < r.layers; l++) {
+    const bool apart = null == d || sigma[d - null - 1] - sigma[d - null] > 1e-3 * sigma[0];
+    for (int64_t l = 0; apart && l < r.layers; l++) {
         vectors v;
-        read_vectors(g.model, l, &v);
+        read_vectors(g->model, l, &v);
         for (int64_t n = 0; n < v.count; n++) {
             const double *w = v.w[SIDE_OUT] + n * d;
             double want = 0;
@@ -443,7 +466,8 @@ static void shares_of_golden(const char *name, int64_t null)
                 want += small[k] ? part * part / dot(w, w, d) : 0;
             }
             /* directions are float32, and known to 1e-16 / 1e-3^2 by the gap */
-            near(&r, "share", share[l * r.neurons + n], want, (double)d * 0x1p-22 + 1e-9);
+            near("null_share", "", "1", share[l * r.neurons + n], want, 1,
+                 (double)d * 0x1p-22 + 1e-9);
         }
         free_vectors(&v);
     }
@@ -452,16 +476,24 @@ static void shares_of_golden(const char *name, int64_t null)
     free(G);
     free(V);
     otimes_memory_sink_free(&r.memory);
-    golden_close(&g);
+    return apart;
 }
 
 static void small_directions(void **state)
 {
+    int told = 0;
     (void)state;
-    shares_of_golden("llama", 3);
-    shares_of_golden("gpt2", 2);
-    shares_of_golden("gpt2", 12);
-    shares_of_golden("progress_measures_mlp", 2);
+    for (int i = 0; golden_names[i]; i++) {
+        golden g;
+        golden_open_on(1, &g, golden_names[i], true);
+        const otimes_model_info *info = otimes_model_describe(g.model);
+        const int64_t counts[] = {2, 3, info->d_model};
+        for (int k = 0; k < 3 && info->mlp != OTIMES_MLP_NONE; k++) {
+            told += shares_of_golden(&g, counts[k]);
+        }
+        golden_close(&g);
+    }
+    assert_true(told > 120);
 }
 
 /* ---- requests ---- */
@@ -593,6 +625,7 @@ int main(void)
         cmocka_unit_test(space_of_vectors),
         cmocka_unit_test(refused),
     };
+    accuracy_of("neurons");
     otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
  * Memory that ends while files are opened, read, and taken apart without running the model; oom.h
  * says how.
  */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <otimes/bigram.h>
@@ -134,6 +136,53 @@ static void opening_memory(void **state)
         }
         lent_free(&l);
         otimes_model_close(&model);
+    }
+}
+
+/* `begin`, so many times `item` with commas between and its number for #, `end`; released by the caller. */
+static char *repeated(const char *begin, const char *item, int count, const char *end)
+{
+    const size_t room = strlen(item) + 16;
+    char *text = malloc(strlen(begin) + (size_t)count * room + strlen(end) + 1);
+    assert_non_null(text);
+    char *at = stpcpy(text, begin);
+    for (int i = 0; i < count; i++) {
+        const char *number = strchr(item, '#');
+        at += number ? snprintf(at, room, "%.*s%d%s", (int)(number - item), item, i, number + 1)
+                     : snprintf(at, room, "%s", item);
+        at = stpcpy(at, i + 1 < count ? "," : end);
+    }
+    return text;
+}
+
+/* What is seen to be there before jansson begins is more than it takes. */
+static void room_for_json(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *begin, *item, *end;
+    } texts[] = {
+        {"[", "[]", "]"},           {"[", "{}", "]"},       {"[", "1", "]"},
+        {"[", "\"\"", "]"},         {"[", "1.5", "]"},      {"[", "null", "]"},
+        {"{", "\"#\":1", "}"},      {"{", "\"#\":{}", "}"}, {"{", "\"#\":[]", "}"},
+        {"{", "\"#\":\"x\"", "}"},  {"[", "[[[]]]", "]"},   {"[", "{\"a\":{\"b\":[]}}", "]"},
+        {"[\"", "xxxxxxxx", "\"]"},
+    };
+    static const int counts[] = {1, 2, 9, 100, 1025, 70000};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts * 6; i++) {
+        const size_t t = i / 6;
+        char *text = repeated(texts[t].begin, texts[t].item, counts[i % 6], texts[t].end);
+        int64_t taken, seen;
+        json_t *json;
+        otimes_err err = {0};
+        oom_sizes(&taken, &seen);
+        assert_ok(otimes_json_parse(&json, text, (int64_t)strlen(text), "text", &err), &err);
+        oom_sizes(&taken, &seen);
+        if (taken > seen) {
+            fail_msg("%.40s...: %d bytes of room, %d taken", text, (int)seen, (int)taken);
+        }
+        json_decref(json);
+        free(text);
     }
 }
 
@@ -271,6 +320,20 @@ static void memory_sink(void **state)
     until_it_succeeds("otimes_memory_sink", fill_sink, &anything, 500);
 }
 
+/* Asking whether files have changed takes no memory. */
+static void unchanged(void **state)
+{
+    golden g;
+    otimes_err err = {0};
+    (void)state;
+    golden_open(&g, "llama_sharded", true);
+    oom_allow(0);
+    const int rc = otimes_model_unchanged(g.model, &err);
+    oom_allow(INT64_MAX);
+    assert_ok(rc, &err);
+    golden_close(&g);
+}
+
 /* ---- tokenizers ---- */
 
 static const char *const tokenizers[] = {
@@ -345,6 +408,39 @@ static void using_tokenizers(void **state)
         until_it_succeeds("otimes_decode", decode, tokenizer, 1);
         otimes_tokenizer_close(&tokenizer);
     }
+}
+
+/* Pieces whose characters are none, and pieces that end words. */
+static void small_tokenizers(void **state)
+{
+    static const char suffixed[] =
+        "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"end_of_word_suffix\":\"</w>\","
+        "\"merges\":[],\"vocab\":{\"?\":0,\"a\":1,\"a</w>\":2}}}";
+    static const char *const pieces[] = {"<unk>", "<s>", "</s>", "it", "on"};
+    static const int types[] = {2, 3, 3, 1, 1};
+    static gguf_writer w;
+    otimes_tokenizer *tokenizer = NULL;
+    otimes_err err = {0};
+    char path[4096];
+    (void)state;
+    write_file("tokenizer.json", suffixed, sizeof suffixed - 1);
+    assert_ok(otimes_tokenizer_open(&tokenizer, in_folder("tokenizer.json"), &err), &err);
+    until_it_succeeds("a suffix", encode, tokenizer, 1);
+    otimes_tokenizer_close(&tokenizer);
+    gguf_header(&w, 3, 0, 5);
+    gguf_key_text(&w, "general.architecture", "llama");
+    gguf_key_text(&w, "tokenizer.ggml.model", "llama");
+    gguf_key_array(&w, "tokenizer.ggml.tokens", GGUF_TEXT, 5);
+    for (int i = 0; i < 5; i++) {
+        gguf_put_text(&w, pieces[i]);
+    }
+    gguf_key_array(&w, "tokenizer.ggml.scores", GGUF_F32, 5);
+    gguf_put_bytes(&w, (const float[]){0, 0, 0, -1, -2}, 5 * sizeof(float));
+    gguf_key_array(&w, "tokenizer.ggml.token_type", GGUF_I32, 5);
+    gguf_put_bytes(&w, types, sizeof types);
+    write_file("model.gguf", w.bytes, w.length);
+    strcpy(path, in_folder("model.gguf"));
+    until_it_succeeds("characters", open_tokenizer, path, 5);
 }
 
 static int run_tokens(void *context, otimes_err *err)
@@ -565,11 +661,14 @@ int main(void)
         cmocka_unit_test_teardown(opening_llama2c, oom_end),
         cmocka_unit_test_teardown(opening_checkpoints, oom_end),
         cmocka_unit_test_teardown(opening_memory, oom_end),
+        cmocka_unit_test_teardown(room_for_json, oom_end),
         cmocka_unit_test_teardown(reporting_problems, oom_end),
         cmocka_unit_test_teardown(reading_weights, oom_end),
         cmocka_unit_test_teardown(parsing, oom_end),
         cmocka_unit_test_teardown(memory_sink, oom_end),
         cmocka_unit_test_teardown(opening_tokenizers, oom_end),
+        cmocka_unit_test_teardown(small_tokenizers, oom_end),
+        cmocka_unit_test_teardown(unchanged, oom_end),
         cmocka_unit_test_teardown(using_tokenizers, oom_end),
         cmocka_unit_test_teardown(tokens, oom_end),
         cmocka_unit_test_teardown(info, oom_end),

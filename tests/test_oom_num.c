@@ -9,6 +9,7 @@
 #include "num/assign.h"
 #include "num/cluster.h"
 #include "num/haar.h"
+#include "num/la.h"
 
 enum { N = 6 };
 
@@ -63,6 +64,21 @@ static int procrustes(void *context, otimes_err *err)
     return otimes_haar_procrustes(9, 2, ones, 3, ones, true, 2, 0, context, err);
 }
 
+/* The plain-C decompositions, wide so that the matrix is turned too. Their error has no text. */
+static int decompose(void *context, otimes_err *err)
+{
+    const otimes_la *la = context;
+    double a[2 * N], s[2], u[4], v[2 * N], q[4], r[2 * N];
+    for (int i = 0; i < 2 * N; i++) {
+        a[i] = 1.0 / (i + 1);
+    }
+    int rc = la->dsvd(2, N, a, N, s, u, 2, v, 2);
+    if (rc == OTIMES_OK) {
+        rc = la->dqr(2, N, a, N, q, 2, r, N);
+    }
+    return rc == OTIMES_OK ? rc : otimes_fail(err, rc, "decompositions: out of memory");
+}
+
 static void memory_ends(void **state)
 {
     (void)state;
@@ -71,6 +87,7 @@ static void memory_ends(void **state)
     otimes_estimate estimate;
     distances(d);
     assert_int_equal(otimes_cluster(N, d, N, OTIMES_LINKAGE_AVERAGE, tree, NULL), OTIMES_OK);
+    until_it_succeeds("decompositions", decompose, (void *)&otimes_la_reference, 8);
     until_it_succeeds("assignment", assign, d, 11);
     until_it_succeeds("clustering", cluster, d, 7);
     until_it_succeeds("order of a tree", order, &p, 1);

@@ -4,6 +4,7 @@
  * right code that names file, tensor or key, expected and got.
  */
 #include "edited.h"
+#include "same.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -202,6 +203,24 @@ static void unusual_but_valid(void **state)
 }
 
 /* ---- files ---- */
+
+/* Numbers that no key gives are named "" in the table of architectures. */
+static void a_key_without_a_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gemma", "olmo", "bloom", "cohere"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char relative[64];
+        snprintf(relative, sizeof relative, "tests/golden/%s", names[i]);
+        write_edited(names[i], "{\"\": 16}", NULL);
+        otimes_model *changed = opens();
+        otimes_model *own = open_as(source_path(relative), true);
+        same_weights(own, changed, 0);
+        same_description(own, changed, 0, NULL);
+        otimes_model_close(&own);
+        otimes_model_close(&changed);
+    }
+}
 
 static void no_model_at_all(void **state)
 {
@@ -462,6 +481,7 @@ int main(void)
         cmocka_unit_test_teardown(weights, empty_folder),
         cmocka_unit_test_teardown(hundreds_of_problems, empty_folder),
         cmocka_unit_test_teardown(unusual_but_valid, empty_folder),
+        cmocka_unit_test_teardown(a_key_without_a_name, empty_folder),
         cmocka_unit_test_teardown(no_model_at_all, empty_folder),
         cmocka_unit_test_teardown(one_file_in_a_folder, empty_folder),
         cmocka_unit_test_teardown(configuration_files, empty_folder),

@@ -578,6 +578,9 @@ static void mismatches(void **state)
             "operator: W_U [5, 4] gives 5 features, expected 4");
     refused(otimes_operator_add_term(other, 1, NULL, 0, NULL, 0, &err), &err,
             "operator: Id takes 5 features, expected 4");
+    const otimes_factor narrow = otimes_factor_dense("W_E", &x, 5, 3, 3, 1);
+    refused(otimes_operator_add_term(other, 1, NULL, 0, &narrow, 1, &err), &err,
+            "operator: W_E takes 3 features, expected 4");
     const otimes_factor query = otimes_factor_selection("e_q", 8, 8);
     refused(
         otimes_operator_add_term(op, 1, &query, 1, NULL, 0, &err), &err,

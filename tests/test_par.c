@@ -55,6 +55,17 @@ static void each_item_once(void **state)
     }
 }
 
+static void threads_reserved(void **state)
+{
+    (void)state;
+    otimes_err err = {0};
+    for (int threads = 0; threads < 5; threads++) {
+        assert_ok(otimes_reserve_threads(threads, &err), &err);
+    }
+    assert_int_equal(otimes_reserve_threads(-1, &err), OTIMES_ERR_ARGUMENT);
+    assert_non_null(strstr(err.msg, "threads: expected 0 or more, got -1"));
+}
+
 static void number_of_workers(void **state)
 {
     (void)state;
@@ -145,6 +156,7 @@ int main(void)
         cmocka_unit_test(each_item_once),
         cmocka_unit_test(number_of_workers),
         cmocka_unit_test(lowest_failure_wins),
+        cmocka_unit_test(threads_reserved),
         cmocka_unit_test(same_bits_at_any_thread_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

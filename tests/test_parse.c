@@ -210,13 +210,29 @@ static void every_subset(void **state)
     }
 }
 
+/* Of nothing there is no index, and no range to name. */
+static void nothing_to_choose(void **state)
+{
+    int64_t value;
+    otimes_index_list list;
+    otimes_err err = {0};
+    (void)state;
+    assert_int_equal(otimes_parse_i64("0", "layer", 0, -1, &value, &err), OTIMES_ERR_ARGUMENT);
+    assert_string_equal(err.msg, "layer: expected none, as there are none, got '0'");
+    assert_int_equal(otimes_parse_indices("0", "layers", 0, &list, &err), OTIMES_ERR_ARGUMENT);
+    assert_string_equal(err.msg, "layers: expected none, as there are none, got 0");
+    assert_ok(otimes_parse_indices(NULL, "layers", 0, &list, &err), &err);
+    assert_int_equal(list.count, 0);
+    otimes_index_list_free(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_accepted),   cmocka_unit_test(numbers_refused),
-        cmocka_unit_test(numbers_in_range),   cmocka_unit_test(selections_accepted),
-        cmocka_unit_test(selections_refused), cmocka_unit_test(nothing_to_select),
-        cmocka_unit_test(every_subset),
+        cmocka_unit_test(nothing_to_choose),   cmocka_unit_test(numbers_accepted),
+        cmocka_unit_test(numbers_refused),     cmocka_unit_test(numbers_in_range),
+        cmocka_unit_test(selections_accepted), cmocka_unit_test(selections_refused),
+        cmocka_unit_test(nothing_to_select),   cmocka_unit_test(every_subset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  * The path search against all paths there are: on every golden and checkpoint, with MLPs as sources
  * and as links. Every bound is held against what lies behind it. Sums are the pass' own logit, certificates hold at every budget.
  */
+#include "edited.h"
 #include "forwarding.h"
 
 #include <math.h>
@@ -282,7 +283,7 @@ static void goldens(void **state)
                   seen.chains);
 }
 
-static void checkpoint(const char *path, int64_t length)
+static void shared_checkpoint(const char *path, int64_t length)
 {
     otimes_err err = {0};
     otimes_model *model;
@@ -308,13 +309,47 @@ static void checkpoint(const char *path, int64_t length)
 static void checkpoints(void **state)
 {
     (void)state;
-    checkpoint(source_path("notebooks-data/induction-2l"), 40);
-    checkpoint(shared_path("arena_sorted_list"), 20);
-    checkpoint(shared_path("grokking_induction/induction_head_infinite.tl.safetensors"), 20);
-    checkpoint(shared_path("tracr_induction"), 10);
-    checkpoint(shared_path("gpt_nano_sort"), 10);
-    checkpoint(shared_path("stories260K/stories260K.bin"), 24);
-    checkpoint(shared_path("tinystories656k"), 24);
+    shared_checkpoint(source_path("notebooks-data/induction-2l"), 40);
+    shared_checkpoint(shared_path("arena_sorted_list"), 20);
+    shared_checkpoint(shared_path("grokking_induction/induction_head_infinite.tl.safetensors"), 20);
+    shared_checkpoint(shared_path("tracr_induction"), 10);
+    shared_checkpoint(shared_path("gpt_nano_sort"), 10);
+    shared_checkpoint(shared_path("stories260K/stories260K.bin"), 24);
+    shared_checkpoint(shared_path("tinystories656k"), 24);
+}
+
+/* LayerNorms behind attention and MLP too, which centre what is written: no golden has them. */
+static void centring_post_norms(void **state)
+{
+    otimes_model *model;
+    otimes_err err = {0};
+    checkpoint c;
+    (void)state;
+    read_golden(&c, "transformer_lens_mlp");
+    edit(c.config, "{\"use_normalization_before_and_after\":true}");
+    for (int layer = 0; layer < 2; layer++) {
+        for (int norm = 1; norm <= 2; norm++) {
+            char from[32], to[32];
+            snprintf(from, sizeof from, "blocks.%d.ln%d.w", layer, norm);
+            snprintf(to, sizeof to, "blocks.%d.ln%d_post.w", layer, norm);
+            json_object_set(c.header, to, json_object_get(c.header, from));
+        }
+    }
+    write_config(c.config);
+    write_weights(&c);
+    drop_checkpoint(&c);
+    assert_ok(otimes_model_open(&model, temp_folder, NULL, &err), &err);
+    assert_true(otimes_model_describe(model)->post_norm);
+    for (int role = 0; role < 2; role++) {
+        made m;
+        assert_true(begin(&m, model, "centring post-norms",
+                          role ? OTIMES_MLP_AS_LINK : OTIMES_MLP_AS_SOURCE, 8, 6));
+        every_way(&m);
+        every_bound(&m, -1);
+        every_bound(&m, 1);
+        end(&m);
+    }
+    otimes_model_close(&model);
 }
 
 /* ---- the rest ---- */
@@ -459,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goldens),
         cmocka_unit_test(checkpoints),
+        cmocka_unit_test_teardown(centring_post_norms, empty_folder),
         cmocka_unit_test(where_it_comes_from),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(operator_norms),

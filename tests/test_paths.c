@@ -3,7 +3,9 @@
  * paths against itself and against the forward pass, on every golden, raw and processed, with MLPs as
  * sources and as links: whatever is summed comes to the same logit.
  */
+#include "accuracy.h"
 #include "found_paths.h"
+#include "seeded.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -238,7 +240,8 @@ static void losses(void **state)
         const double own = log(sum) - (double)row[f.batch.ids[0][f.n - 1]];
         assert_int_equal((int64_t)at.x[0], f.n - 2);
         assert_true(is_near(&f, "loss", loss.x[0], own, fabs(own) + 1));
-        assert_true(is_near(&f, "entropy", entropy.x[0], log(sum) - mean / sum, fabs(own) + 1));
+        accuracy("entropy", "1 + the loss", entropy.x[0], log(sum) - mean / sum, fabs(own) + 1,
+                 1e-6);
         assert_true(f.info->final_softcap > 0 ||
                     is_near(&f, "frozen loss", frozen.x[0] + entropy.x[0], own, fabs(own) + 1));
         free(at.x);
@@ -398,12 +401,62 @@ static void mistakes(void **state)
     }
 }
 
+/* More paths than one counts, and more sets of layers than one lists. */
+static void many_layers(void **state)
+{
+    static const recipe deep = {
+        "deep",
+        "{\"model_type\":\"llama\",\"hidden_size\":8,\"intermediate_size\":4,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":4,\"num_hidden_layers\":24,"
+        "\"vocab_size\":20,\"max_position_embeddings\":64,\"hidden_act\":\"silu\","
+        "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"tie_word_embeddings\":false}",
+        24,
+        0,
+        {{"lm_head.weight", 20, 8},
+         {"model.embed_tokens.weight", 20, 8},
+         {"model.norm.weight", 8, 0},
+         {"model.layers.%d.input_layernorm.weight", 8, 0},
+         {"model.layers.%d.post_attention_layernorm.weight", 8, 0},
+         {"model.layers.%d.self_attn.q_proj.weight", 8, 8},
+         {"model.layers.%d.self_attn.k_proj.weight", 8, 8},
+         {"model.layers.%d.self_attn.v_proj.weight", 8, 8},
+         {"model.layers.%d.self_attn.o_proj.weight", 8, 8},
+         {"model.layers.%d.mlp.gate_proj.weight", 4, 8},
+         {"model.layers.%d.mlp.up_proj.weight", 4, 8},
+         {"model.layers.%d.mlp.down_proj.weight", 8, 4}}};
+    otimes_err err = {0};
+    fixture f = {0};
+    char total[40];
+    double paths = pow(5, 24); /* from the embedding; an MLP's begin behind its layer */
+    (void)state;
+    for (int layer = 0; layer < 24; layer++) {
+        paths += pow(5, 23 - layer);
+    }
+    set_up(&f, "deep", seeded_model(&deep, 1));
+    f.settings.top = 3;
+    f.settings.budget = 5;
+    f.settings.flows = 0;
+    f.settings.subsets = 1;
+    assert_ok(run(&f, &err), &err);
+    snprintf(total, sizeof total, "of %.3g paths", paths);
+    if (!strstr(text_at(&f, "certificate", 0), total)) {
+        fail_msg("expected '%s' in '%s'", total, text_at(&f, "certificate", 0));
+    }
+    f.settings.subsets = 12;
+    assert_int_equal(run(&f, &err), OTIMES_ERR_ARGUMENT);
+    assert_non_null(strstr(err.msg, "subsets: expected at most 1000000 sets of layers, got 9740686 "
+                                    "sets of up to 12"));
+    close_model(&f);
+}
+
 int main(void)
 {
+    accuracy_of("paths");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums),  cmocka_unit_test(losses),   cmocka_unit_test(restricted),
-        cmocka_unit_test(named), cmocka_unit_test(mistakes),
+        cmocka_unit_test(sums),       cmocka_unit_test(losses),
+        cmocka_unit_test(restricted), cmocka_unit_test(named),
+        cmocka_unit_test(mistakes),   cmocka_unit_test_teardown(many_layers, empty_folder),
     };
     otimes_set_blas_threads(1);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

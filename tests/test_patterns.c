@@ -3,6 +3,7 @@
  * The analysis patterns: scores that are streamed out of strips are those of the whole patterns, of
  * every architecture; and heads whose roles are known have them.
  */
+#include "accuracy.h"
 #include "support.h"
 
 #include <float.h>
@@ -202,12 +203,10 @@ static void assert_top(const float *row, const int32_t *key, const float *weight
     assert_true(larger < count);
 }
 
-static void assert_score(const char *model, const char *name, double got, double expected)
+static void assert_score(const char *name, double got, double expected)
 {
-    const double tolerance = strncmp(name, "entropy", 7) ? SAME : LOGS;
-    if (isnan(expected) ? !isnan(got) : !(fabs(got - expected) <= tolerance)) {
-        fail_msg("%s: %s: expected %.17g, got %.17g", model, name, expected, got);
-    }
+    accuracy(name, "1, from the pattern as written", got, expected, 1,
+             strncmp(name, "entropy", 7) ? SAME : LOGS);
 }
 
 /* A head of a text. */
@@ -225,17 +224,16 @@ static void assert_head(const golden *g, const otimes_memory_sink *result, const
             assert_null(otimes_memory_sink_array(result, role_names[i], &none));
             continue;
         }
-        assert_score(g->name, role_names[i], scores_of(result, role_names[i])[p->at],
-                     value_of(r->role[i]));
+        assert_score(role_names[i], scores_of(result, role_names[i])[p->at], value_of(r->role[i]));
     }
     for (int i = 0; i < 3; i++) {
-        assert_score(g->name, "offset_score", scores_of(result, "offset_score")[p->at * 3 + i],
+        assert_score("offset_score", scores_of(result, "offset_score")[p->at * 3 + i],
                      value_of(r->offset[i]));
     }
     const double queries = (double)r->queries;
-    assert_score(g->name, "pattern_score", scores_of(result, "pattern_score")[p->at],
+    assert_score("pattern_score", scores_of(result, "pattern_score")[p->at],
                  r->queries ? r->pattern_sum / queries : (double)NAN);
-    assert_score(g->name, "pattern_share", scores_of(result, "pattern_share")[p->at],
+    assert_score("pattern_share", scores_of(result, "pattern_share")[p->at],
                  r->queries ? r->pattern_sum / r->all : (double)NAN);
 }
 
@@ -373,7 +371,7 @@ static void parts_of_the_whole(void **state)
                     assert_true(isnan(b[0]));
                 }
             }
-            assert_score("gpt2", "current_token", scores_of(part, "current_token")[t * 2 + h],
+            assert_score("current_token", scores_of(part, "current_token")[t * 2 + h],
                          value_of(current));
         }
     }
@@ -521,6 +519,7 @@ static void cancelled(void **state)
 
 int main(void)
 {
+    accuracy_of("patterns");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_of_every_golden),
         cmocka_unit_test(counts_of_queries),

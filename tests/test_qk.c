@@ -3,8 +3,10 @@
  * The four forms of every pair against dense products in double, on every golden, and the induction
  * pairs that are known of trained models.
  */
-#include "support.h"
+#include "accuracy.h"
+#include "edited.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,9 @@
 
 #include <otimes/qk.h>
 
+#include "plain_heads.h"
 #include "run/rope.h"
+#include "spectra.h"
 
 enum { FORMS = OTIMES_QK_FORMS };
 
@@ -182,47 +186,41 @@ static double *dense_table(const otimes_model *model, const double *E, const dou
 
 /* ---- one form of one pair ---- */
 
-static void near(const char *what, const char *name, double got, double want, double close)
+/* Eigenvalues of M G, G = E^T E: their powers, and the copying score that they come to. */
+static void check_eigenvalues(double eps, int64_t d, int64_t e, const double *M, const double *G,
+                              const double *re, const double *im, double copying)
 {
-    if (!(fabs(got - want) <= close)) {
-        fail_msg("%s: %s: expected %.17g, got %.17g", name, what, want, got);
+    double *P = zeros(d * d), moduli;
+    multiply(d, d, d, M, G, P);
+    const double norm = norm_of(P, d * d), want = spectra_copying(d, P, &moduli);
+    spectra_hold_powers(d, P, e, re, im, norm, eps * (double)d);
+    for (int64_t c = 1; c < e; c++) {
+        assert_true(hypot(re[c], im[c]) <= hypot(re[c - 1], im[c - 1]) * (1 + 1e-12));
     }
+    accuracy("full_copying", "norm over the sum of moduli", copying, want, norm / moduli,
+             eps * (double)d);
+    free(P);
 }
 
-/* Power sums of the eigenvalues are traces of powers: sum lambda^k = tr((M G)^k), G = E^T E. */
-static void check_eigenvalues(const char *name, double eps, int64_t d, int64_t e, const double *M,
-                              const double *G, const double *re, const double *im, double copying)
+/* Every pair is there once. */
+static void check_labels(const otimes_memory_sink *memory, const otimes_model_info *info,
+                         int64_t pairs)
 {
-    double *P = zeros(3 * d * d), *power = P + d * d, *next = power + d * d;
-    double scale = 1, moduli = 0, sum = 0, largest = 0;
-    multiply(d, d, d, M, G, P);
-    const double norm = norm_of(P, d * d);
-    memcpy(power, P, (size_t)(d * d) * sizeof *P);
-    for (int64_t c = 0; c < e; c++) {
-        moduli += hypot(re[c], im[c]);
-        sum += re[c];
-        largest = fmax(largest, hypot(re[c], im[c]));
-        assert_true(c == 0 || hypot(re[c], im[c]) <= hypot(re[c - 1], im[c - 1]) * (1 + 1e-12));
-    }
-    for (int k = 1; k <= 3; k++) {
-        double trace = 0, powers = 0;
-        scale *= norm;
-        for (int64_t i = 0; i < d; i++) {
-            trace += power[i * d + i];
+    static const char *const names[] = {"earlier_layer", "earlier_head", "later_layer",
+                                        "later_head"};
+    const int64_t sizes[] = {info->n_layers, info->n_heads, info->n_layers, info->n_heads};
+    int64_t *seen = zeros(info->n_layers * info->n_heads * info->n_layers * info->n_heads);
+    for (int64_t at = 0; at < pairs; at++) {
+        int64_t place = 0;
+        for (int k = 0; k < 4; k++) {
+            place = place * sizes[k] + ((const int64_t *)array(memory, names[k]))[at];
         }
-        for (int64_t c = 0; c < e; c++) {
-            powers += k == 1   ? re[c]
-                      : k == 2 ? re[c] * re[c] - im[c] * im[c]
-                               : re[c] * (re[c] * re[c] - 3 * im[c] * im[c]);
+        seen[place]++;
+        for (int k = 0; k < 4; k++) {
+            accuracy_exact(names[k], (double)seen[place], 1);
         }
-        near("a power sum of eigenvalues", name, powers, trace, eps * (double)d * scale);
-        multiply(d, d, d, power, P, next);
-        memcpy(power, next, (size_t)(d * d) * sizeof *P);
     }
-    if (largest > 1e-9 * norm) {
-        near("copying", name, copying, sum / moduli, 1e-9);
-    }
-    free(P);
+    free(seen);
 }
 
 typedef struct checked {
@@ -246,16 +244,23 @@ static void check_entries(const checked *c, int64_t listed, int form, const doub
         (const int32_t *)array(c->memory, "entry_destination_id") + (listed * FORMS + form) * n;
     const int32_t *column =
         (const int32_t *)array(c->memory, "entry_source_id") + (listed * FORMS + form) * n;
-    const double close = 1e-6 * norm_of(T, v * v) + 1e-300;
+    static const char *const names[] = {"entry_value", "entry_destination_id", "entry_source_id"};
+    const double norm = norm_of(T, v * v) + 1e-290;
     for (int64_t i = 0; i < n && row[i] >= 0; i++) {
         int64_t above = 0;
-        near("an entry", c->name, (double)value[i], T[row[i] * v + column[i]], close);
+        for (int k = 0; k < 3; k++) {
+            accuracy(names[k], "norm of the table", (double)value[i], T[row[i] * v + column[i]],
+                     norm, 8 * (double)FLT_EPSILON);
+        }
         for (int64_t at = 0; at < v * v; at++) {
-            above += T[at] > T[row[i] * v + column[i]] + 1e-12 * norm_of(T, v * v);
+            above += T[at] > T[row[i] * v + column[i]] + 1e-12 * norm;
         }
         assert_true(above <= i);
     }
 }
+
+/* Sums of what the form's factors and W_E^T W_E may come to. */
+#define SIZE "norms of its factors and of W_E^T W_E"
 
 static void check_form(const checked *c, int64_t at, const int64_t pair[4], int form, int64_t o)
 {
@@ -267,32 +272,31 @@ static void check_form(const checked *c, int64_t at, const int64_t pair[4], int 
     dense_form(c->model, pair, form, (double)c->offset[o], M);
     dense_head(c->model, pair[0], pair[1], 0, unused, OV);
     dense_head(c->model, pair[2], pair[3], (double)c->offset[o], QK, unused);
-    double *T = dense_table(c->model, c->E, M), trace = 0, mean = 0;
+    double *T = dense_table(c->model, c->E, M), diagonal = 0, mean = 0;
     for (int64_t i = 0; i < v * v; i++) {
-        trace += i / v == i % v ? T[i] : 0;
+        diagonal += i / v == i % v ? T[i] : 0;
         mean += T[i] / (V * V);
     }
     double parts = norm_of(QK, d * d);
     parts *= form == OTIMES_QK_Q || form == OTIMES_QK_BOTH ? norm_of(OV, d * d) : 1;
     parts *= form == OTIMES_QK_K || form == OTIMES_QK_BOTH ? norm_of(OV, d * d) : 1;
-    const double close = 1e-12 * (double)d * parts,
-                 wide = c->eps * (double)d * parts * norm_of(c->G, d * d);
+    const double size = parts * norm_of(c->G, d * d), share = c->eps * (double)d;
     const double norm = norm_of(M, d * d), full = norm_of(T, v * v);
 #define AT(name) (((const double *)array(c->memory, name))[place])
-    near("norm", c->name, AT("norm"), norm, close);
-    near("score", c->name, AT("score") * parts, norm, close);
+    accuracy("norm", "norms of its factors", AT("norm"), norm, parts, 1e-14 * (double)d);
+    accuracy("score", "1", AT("score"), norm / parts, 1, 1e-14 * (double)d);
     /* |A|^2 of the roots is exact to eps |G|, and the norm is a root itself. */
-    near("full_norm squared", c->name, AT("full_norm") * AT("full_norm"), full * full,
-         wide * norm_of(c->G, d * d) * parts);
-    near("full_trace", c->name, AT("full_trace"), trace, wide);
-    near("diagonal_mean", c->name, AT("diagonal_mean"), trace / V, wide);
-    near("entry_mean", c->name, AT("entry_mean"), mean, wide);
+    accuracy("full_norm", SIZE ", squared, of its square", AT("full_norm") * AT("full_norm"),
+             full * full, size * size, share);
+    accuracy("full_trace", SIZE, AT("full_trace"), diagonal, size, share);
+    accuracy("diagonal_mean", SIZE, AT("diagonal_mean"), diagonal / V, size, share);
+    accuracy("entry_mean", SIZE, AT("entry_mean"), mean, size, share);
     const double deviation = sqrt(fmax(full * full / (V * V) - mean * mean, 0));
     if (deviation > 1e-6 * full / V && full > 1e6 * 1e-12 * parts) {
-        near("diagonal_excess", c->name, AT("diagonal_excess"), (trace / V - mean) / deviation,
-             V * (1e-6 + 3 * wide / full));
+        accuracy("diagonal_excess", "vocabulary times size over full_norm", AT("diagonal_excess"),
+                 (diagonal / V - mean) / deviation, V * fmax(1, size / full), 1e-6 + 3 * share);
     }
-    check_eigenvalues(c->name, c->eps, d, e, M, c->G,
+    check_eigenvalues(c->eps, d, e, M, c->G,
                       (const double *)array(c->memory, "full_eigenvalues_real") + place * e,
                       (const double *)array(c->memory, "full_eigenvalues_imag") + place * e,
                       AT("full_copying"));
@@ -302,6 +306,69 @@ static void check_form(const checked *c, int64_t at, const int64_t pair[4], int 
     }
     free(T);
     free(M);
+}
+
+static double at_offset(const checked *c, const char *name, int64_t pair, int64_t o)
+{
+    return ((const double *)array(c->memory, name))[(pair * FORMS + OTIMES_QK_K) * c->offsets + o];
+}
+
+/* What the induction test asks of a pair: previous_token, K_copying, OV_copying, K_ratio, match. */
+enum { QUESTIONS = 5 };
+
+/* By weights, and from what is held of the K-composed form. */
+static void answer(const checked *c, plain_head *p, int64_t at, const int64_t pair[4],
+                   double want[QUESTIONS])
+{
+    const double D = (double)otimes_memory_sink_attr(c->memory, "baseline_dimension")->i64;
+    const bool told =
+        strncmp(otimes_memory_sink_attr(c->memory, "previous_token_score")->text, "not", 3) != 0;
+    otimes_layer layer;
+    otimes_err err = {0};
+    for (int later = 0; later < 2; later++) {
+        assert_ok(otimes_layer_load(c->model, pair[2 * later], OTIMES_PART_ATTENTION, &layer, &err),
+                  &err);
+        plain_take(p, &layer, pair[2 * later + 1]);
+        const bool turns = p->info->positions != OTIMES_POSITIONS_ROPE ||
+                           otimes_layer_rope(c->model, p->layer) != NULL;
+        want[2 * later] = later           ? plain_copying(p)
+                          : told && turns ? plain_previous(p, &layer)
+                                          : NAN;
+        otimes_layer_free(&layer);
+    }
+    want[1] = want[3] = want[4] = 0;
+    for (int64_t o = 0; o < c->offsets; o++) {
+        const double n = (double)c->offsets;
+        want[1] += at_offset(c, "full_copying", at, o) / n;
+        want[3] += at_offset(c, "score", at, o) * sqrt(D) / n;
+        want[4] += (at_offset(c, "diagonal_mean", at, o) - at_offset(c, "entry_mean", at, o)) /
+                   (n * plain_square(p, -1));
+    }
+}
+
+static void check_induction(const checked *c, plain_head *p, int64_t at, const int64_t pair[4])
+{
+    static const struct {
+        const char *name;
+        double least, close;
+    } asked[QUESTIONS] = {{"previous_token", OTIMES_QK_LEAST_PREVIOUS, 1e-13},
+                          {"K_copying", OTIMES_QK_LEAST_COPYING, 1e-14},
+                          {"OV_copying", OTIMES_QK_LEAST_COPYING, 16 * FLT_EPSILON},
+                          {"K_ratio", OTIMES_QK_LEAST_RATIO, 1e-14},
+                          {"match", OTIMES_QK_LEAST_MATCH, 1e-13}};
+    double want[QUESTIONS], product = 1;
+    int is = 1;
+    answer(c, p, at, pair, want);
+    for (int i = 0; i < QUESTIONS; i++) {
+        const double got = ((const double *)array(c->memory, asked[i].name))[at];
+        accuracy(asked[i].name, "1, or its value", got, want[i], fmax(1, fabs(want[i])),
+                 asked[i].close);
+        product *= i == 3 || isnan(got) ? 1 : fmax(got, 0);
+        is = got < asked[i].least || is == 0 ? 0 : isnan(got) ? -1 : is;
+    }
+    accuracy("induction", "its value", ((const double *)array(c->memory, "induction"))[at], product,
+             product, 1e-14);
+    accuracy_exact("is_induction", ((const int32_t *)array(c->memory, "is_induction"))[at], is);
 }
 
 static void check_golden(const golden *g, bool processed)
@@ -333,18 +400,22 @@ static void check_golden(const golden *g, bool processed)
                        rotary ? far : &none};
     assert_int_equal(pairs,
                      info->n_layers * (info->n_layers - 1) / 2 * info->n_heads * info->n_heads);
+    check_labels(memory, info, pairs);
+    plain_head p = plain_open(g->model);
     for (int64_t at = 0; at < pairs; at += at < 2 ? 1 : 7) {
         const int64_t pair[4] = {((const int64_t *)array(memory, "earlier_layer"))[at],
                                  ((const int64_t *)array(memory, "earlier_head"))[at],
                                  ((const int64_t *)array(memory, "later_layer"))[at],
                                  ((const int64_t *)array(memory, "later_head"))[at]};
         assert_true(pair[0] < pair[2]);
+        check_induction(&c, &p, at, pair);
         for (int form = 0; form < FORMS; form++) {
             for (int64_t o = 0; o < c.offsets; o++) {
                 check_form(&c, at, pair, form, o);
             }
         }
     }
+    plain_close(&p);
     otimes_memory_sink_free(&memory);
     free(E);
     free(ET);
@@ -376,6 +447,29 @@ static void goldens(void **state)
         }
     }
     print_message("%d goldens checked, %d refused for one layer\n", checked_count, refused);
+}
+
+/* Positions that are added behind a norm are not among what it meets. */
+static void positions_behind_a_norm(void **state)
+{
+    (void)state;
+    otimes_layer layer;
+    otimes_err err = {0};
+    write_edited("transformer_lens_shortformer", "{\"normalization_type\": \"LNPre\"}", NULL);
+    otimes_model *model = opens();
+    otimes_memory_sink *memory = run(model, NULL);
+    const int64_t *head = array(memory, "earlier_head");
+    plain_head p = plain_open(model);
+    assert_ok(otimes_layer_load(model, 0, OTIMES_PART_ATTENTION, &layer, &err), &err);
+    for (int64_t at = 0; at < 9; at++) {
+        plain_take(&p, &layer, head[at]);
+        accuracy("previous_token", "1", ((const double *)array(memory, "previous_token"))[at],
+                 plain_previous(&p, &layer), 1, 1e-13);
+    }
+    otimes_layer_free(&layer);
+    plain_close(&p);
+    otimes_memory_sink_free(&memory);
+    otimes_model_close(&model);
 }
 
 /* ---- known pairs ---- */
@@ -460,10 +554,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goldens),
+        cmocka_unit_test_teardown(positions_behind_a_norm, empty_folder),
         cmocka_unit_test(bundled),
         cmocka_unit_test(trained),
         cmocka_unit_test(compiled),
     };
+    accuracy_of("qk");
     otimes_set_blas_threads(1);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

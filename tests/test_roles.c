@@ -3,6 +3,7 @@
  * Every score of `roles` against plain loops in double on every golden; heads that are known, and
  * heads that are built to copy and to suppress.
  */
+#include "accuracy.h"
 #include "edited.h"
 #include "forwarding.h"
 #include "plain_heads.h"
@@ -57,13 +58,6 @@ static void *zeros(int64_t count)
     return memory;
 }
 
-static void near(const char *what, const char *name, double got, double want, double close)
-{
-    if (!(fabs(got - want) <= close)) {
-        fail_msg("%s: %s: expected %.17g, got %.17g", name, what, want, got);
-    }
-}
-
 /* ---- scores by weights ---- */
 
 static int by_size(const void *a, const void *b)
@@ -74,9 +68,8 @@ static int by_size(const void *a, const void *b)
 
 /* Share of ranks below `extreme` and their median lie between those of the bounds, which are as far
  * apart as rounding makes them. */
-static void check_ranks(const char *what, const char *name, const otimes_memory_sink *memory,
-                        const char *end, int64_t at, int64_t count, double extreme, double *least,
-                        double *most)
+static void check_ranks(const otimes_memory_sink *memory, const char *end, int64_t at,
+                        int64_t count, double extreme, double *least, double *most)
 {
     char share[32], rank[32];
     double low = 0, high = 0;
@@ -90,47 +83,49 @@ static void check_ranks(const char *what, const char *name, const otimes_memory_
     qsort(most, (size_t)count, sizeof *most, by_size);
     const int64_t a = (count - 1) / 2, b = count / 2;
     const double got = value(memory, share, at), median = value(memory, rank, at);
-    if (!(got * (double)count >= low - 1e-9 && got * (double)count <= high + 1e-9)) {
-        fail_msg("%s: %s of %s: expected %g to %g, got %g", name, share, what, low / (double)count,
-                 high / (double)count, got);
-    }
-    if (!(median >= (least[a] + least[b]) / 2 && median <= (most[a] + most[b]) / 2)) {
-        fail_msg("%s: %s of %s: expected %g to %g, got %g", name, rank, what,
-                 (least[a] + least[b]) / 2, (most[a] + most[b]) / 2, median);
-    }
+    assert_true(fabs(got * (double)count - round(got * (double)count)) < 1e-9);
+    accuracy_between(share, (int64_t)round(got * (double)count), (int64_t)low, (int64_t)high);
+    accuracy_between(rank, (int64_t)(2 * median), (int64_t)(least[a] + least[b]),
+                     (int64_t)(most[a] + most[b]));
 }
 
-static void check_suppression(const plain_head *p, const char *name,
-                              const otimes_memory_sink *memory, int64_t at, const double *E,
-                              const int64_t *ids, int64_t count)
+static void check_suppression(const plain_head *p, const otimes_memory_sink *memory, int64_t at,
+                              const double *E, const int64_t *ids, int64_t count)
 {
     double *bound = zeros(4 * count);
     const double extreme = (double)otimes_memory_sink_attr(memory, "extreme_count")->i64;
     plain_ranks(p, E, ids, count, bound);
-    check_ranks("a head", name, memory, "lowest", at, count, extreme, bound, bound + count);
-    check_ranks("a head", name, memory, "highest", at, count, extreme, bound + 2 * count,
-                bound + 3 * count);
+    check_ranks(memory, "lowest", at, count, extreme, bound, bound + count);
+    check_ranks(memory, "highest", at, count, extreme, bound + 2 * count, bound + 3 * count);
     free(bound);
 }
 
-static void check_head(const plain_head *p, const char *name, const otimes_memory_sink *memory,
-                       int64_t at, const double *E, const int64_t *ids, int64_t count)
+static void check_head(const plain_head *p, const otimes_layer *layer,
+                       const otimes_memory_sink *memory, int64_t at, const double *E,
+                       const int64_t *ids, int64_t count)
 {
     bool reliable;
+    if (told(memory, "previous_token_score")) {
+        const bool turns = p->info->positions != OTIMES_POSITIONS_ROPE ||
+                           otimes_layer_rope(p->model, p->layer) != NULL;
+        accuracy("previous_token", "1", value(memory, "previous_token", at),
+                 turns ? plain_previous(p, layer) : NAN, 1, 1e-13);
+    }
     const double same = plain_same_token(p, &reliable);
     if (told(memory, "same_token_score") && reliable) {
         /* |W_E W_QK W_E^T| is that of roots, exact to eps |E|^2, which cancels; tied forms are float32
          * rounded after they are centred in double. */
-        near("same_token", name, value(memory, "same_token", at), same, 1e-4 * (1 + fabs(same)));
+        accuracy("same_token", "1 + its value", value(memory, "same_token", at), same,
+                 1 + fabs(same), 16 * EPS);
     }
     if (told(memory, "copying_score")) {
         const double want = plain_copying(p), got = value(memory, "OV_copying", at);
         if (!(isnan(want) || isnan(got))) {
-            near("OV_copying", name, got, want, 1e-4);
+            accuracy("OV_copying", "1", got, want, 1, 16 * EPS);
         }
     }
     if (told(memory, "copy_suppression_score")) {
-        check_suppression(p, name, memory, at, E, ids, count);
+        check_suppression(p, memory, at, E, ids, count);
     }
 }
 
@@ -165,8 +160,9 @@ static void check_induction(const golden *g, const otimes_memory_sink *memory)
         assert_int_equal(side[(at * OTIMES_ROLES + OTIMES_ROLE_INDUCTION) * 2], any       ? 1
                                                                                 : perhaps ? -1
                                                                                           : 0);
-        near("induction", g->name, value(memory, "induction", at), best, 1e-12 * (1 + best));
-        assert_true((best > 0) == (with[at] >= 0) && (best > 0) == (with_head[at] >= 0));
+        accuracy("induction", "1", value(memory, "induction", at), best, 1, 1e-12);
+        accuracy_exact("induction_layer", with[at] >= 0, best > 0);
+        accuracy_exact("induction_head", with_head[at] >= 0, best > 0);
         if (best > 0) {
             assert_true(value(memory, "previous_token", with[at] * info->n_heads + with_head[at]) >=
                         least);
@@ -194,11 +190,7 @@ static void check_attention(const golden *g, const otimes_memory_sink *memory,
             char name[64];
             snprintf(name, sizeof name, "%s_%s", kind, names[i]);
             const double got = value(memory, name, at);
-            if (isnan(want[i])) {
-                assert_true(isnan(got));
-            } else {
-                near(name, g->name, got, want[i], close);
-            }
+            accuracy(name, "1", got, want[i], 1, close);
         }
     }
     trace_free(&t);
@@ -206,7 +198,7 @@ static void check_attention(const golden *g, const otimes_memory_sink *memory,
 
 /* ---- labels ---- */
 
-static void check_labels(const char *name, const otimes_memory_sink *memory)
+static void check_labels(const otimes_memory_sink *memory)
 {
     const void *data;
     const otimes_array *label = otimes_memory_sink_array(memory, "label", &data);
@@ -230,13 +222,12 @@ static void check_labels(const char *name, const otimes_memory_sink *memory)
             const double least = value(memory, "threshold", role * 2 + s);
             const double got = score[s] ? value(memory, score[s], head) : NAN;
             const int want = isnan(got) ? -1 : got >= least;
-            if (!(role == OTIMES_ROLE_INDUCTION && s == 0) && side[at * 2 + s] != want) {
-                fail_msg("%s: role %d of side %d: expected %d, got %d", name, (int)role, (int)s,
-                         want, (int)side[at * 2 + s]);
+            if (!(role == OTIMES_ROLE_INDUCTION && s == 0)) {
+                accuracy_exact("label_side", side[at * 2 + s], want);
             }
         }
         const int32_t w = side[at * 2], a = side[at * 2 + 1];
-        assert_int_equal(is[at], w == 0 || a == 0 ? 0 : w == 1 || a == 1 ? 1 : -1);
+        accuracy_exact("label", is[at], w == 0 || a == 0 ? 0 : w == 1 || a == 1 ? 1 : -1);
     }
 }
 
@@ -270,8 +261,9 @@ static void check_thresholds(const golden *g, const otimes_memory_sink *memory)
         {OTIMES_ROLE_CURRENT, 1, fmax(0.3, 2 * (7 * even(both, 0, 7) + 2 * even(both, 0, 2)) / 9)},
         {OTIMES_ROLE_FIRST, 1, fmax(0.5, 2 * (6 * even(both, 1, 7) + even(both, 1, 2)) / 7)}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        near("threshold", g->name,
-             value(memory, "threshold", (int64_t)(want[i][0] * 2 + want[i][1])), want[i][2], 1e-6);
+        accuracy("threshold", "1",
+                 value(memory, "threshold", (int64_t)(want[i][0] * 2 + want[i][1])), want[i][2], 1,
+                 EPS);
     }
 }
 
@@ -334,7 +326,7 @@ static void check_golden(const golden *g, bool processed)
         rope &= info->positions != OTIMES_POSITIONS_ROPE || otimes_layer_rope(g->model, l) != NULL;
     }
     check_told(g->name, memory, heads, rope);
-    check_labels(g->name, memory);
+    check_labels(memory);
     check_thresholds(g, memory);
     if (processed) {
         const int64_t *again = array(memory, "repeated_id");
@@ -351,13 +343,16 @@ static void check_golden(const golden *g, bool processed)
     const int64_t rows = otimes_memory_sink_attr(memory, "source_rows")->i64;
     const int64_t *ids = suppression ? array(memory, "row_id") : NULL;
     double *E = suppression ? plain_effective(&p, g->name, ids, rows) : NULL;
+    for (int64_t i = 0; ids && p.v == p.out && i < rows; i++) {
+        accuracy_exact("row_id", (double)ids[i], (double)i);
+    }
     for (int64_t l = 0; l < info->n_layers; l++) {
         otimes_layer layer;
         otimes_err err = {0};
         assert_ok(otimes_layer_load(g->model, l, OTIMES_PART_ATTENTION, &layer, &err), &err);
         for (int64_t h = 0; h < info->n_heads; h++) {
             plain_take(&p, &layer, h);
-            check_head(&p, g->name, memory, l * info->n_heads + h,
+            check_head(&p, &layer, memory, l * info->n_heads + h,
                        E ? E + (l > 0) * rows * p.d : NULL, ids, rows);
         }
         otimes_layer_free(&layer);
@@ -441,7 +436,7 @@ static void tiles(void **state)
     assert_int_equal(otimes_memory_sink_attr(memory, "extreme_count")->i64, SEEDED_VOCAB / 20);
     for (int h = 0; h < 2; h++) {
         plain_take(&p, &layer, heads[h]);
-        check_suppression(&p, "seeded", memory, h, E + ROWS * p.d, rows, ROWS);
+        check_suppression(&p, memory, h, E + ROWS * p.d, rows, ROWS);
     }
     otimes_layer_free(&layer);
     free(E);
@@ -474,7 +469,7 @@ static void other_vocabulary(void **state)
     assert_ok(otimes_layer_load(model, 1, OTIMES_PART_ATTENTION, &layer, &err), &err);
     for (int h = 0; h < 4; h++) {
         plain_take(&p, &layer, h);
-        check_head(&p, "other vocabulary", memory, 4 + h, E + 4 * p.d, rows, 4);
+        check_head(&p, &layer, memory, 4 + h, E + 4 * p.d, rows, 4);
     }
     otimes_layer_free(&layer);
     free(E);
@@ -635,8 +630,8 @@ static void built_heads(void **state)
         assert_true(value(memory, "lowest_rank", suppresses) == 0);
         assert_true(value(memory, "highest_share", suppresses) == 0);
         assert_true(value(memory, "highest_share", copies) == 1);
-        near("OV_copying", "built", value(memory, "OV_copying", suppresses), -1, 1e-5);
-        near("OV_copying", "built", value(memory, "OV_copying", copies), 1, 1e-5);
+        accuracy("OV_copying", "1", value(memory, "OV_copying", suppresses), -1, 1, 1e-5);
+        accuracy("OV_copying", "1", value(memory, "OV_copying", copies), 1, 1, 1e-5);
         otimes_memory_sink_free(&memory);
         otimes_model_close(&model);
     }
@@ -694,6 +689,7 @@ int main(void)
         cmocka_unit_test_teardown(built_heads, empty_folder),
         cmocka_unit_test(bad_settings),
     };
+    accuracy_of("roles");
     otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

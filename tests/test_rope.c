@@ -252,6 +252,40 @@ static void frequencies_and_scalings(void **state)
     assert_true(kept > 10 && stretched > 10 && between > 3); /* all three bands were met */
 }
 
+/* YaRN as transformers 5 computes it in float32, with ends of the band that are whole numbers or not. */
+static void yarn(void **state)
+{
+    static const struct {
+        bool truncate;
+        double frequency[8];
+    } cases[] = {
+        {true,
+         {1.0, 0.3162277638912201, 0.10000000149011612, 0.025693506002426147, 0.00624999962747097,
+          0.0013834965648129582, 0.0002500000118743628, 7.905694656074047e-05}},
+        {false,
+         {1.0, 0.3162277638912201, 0.10000000149011612, 0.028613610193133354, 0.006556970998644829,
+          0.0012856319081038237, 0.0002500000118743628, 7.905694656074047e-05}},
+    };
+    (void)state;
+    for (int c = 0; c < 2; c++) {
+        const otimes_rope rope = {.theta = 10000,
+                                  .dim = 16,
+                                  .scaling = OTIMES_ROPE_YARN,
+                                  .factor = 4,
+                                  .original_n_ctx = 4096,
+                                  .beta_fast = 32,
+                                  .beta_slow = 1,
+                                  .truncate = cases[c].truncate};
+        const otimes_model model = model_of(&rope, rope.dim);
+        double frequency[8];
+        otimes_err err = {0};
+        assert_ok(otimes_rope_frequencies(&model, &model.rope, frequency, &err), &err);
+        for (int i = 0; i < 8; i++) {
+            assert_at_most(fabs(frequency[i] / cases[c].frequency[i] - 1), 8 * (double)FLT_EPSILON);
+        }
+    }
+}
+
 static void what_cannot_be_rotated(void **state)
 {
     (void)state;
@@ -294,6 +328,7 @@ int main(void)
         cmocka_unit_test(adjacent_is_half_split_reordered),
         cmocka_unit_test(nothing_to_rotate),
         cmocka_unit_test(frequencies_and_scalings),
+        cmocka_unit_test(yarn),
         cmocka_unit_test(what_cannot_be_rotated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

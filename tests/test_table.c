@@ -13,9 +13,10 @@
 #include <string.h>
 
 #include "num/screen.h"
+#include "sanitized.h"
 #include "table_kinds.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANITIZED
 enum { SHAPES = 400, K_STEP = 9, SHARE = 8 };
 #else
 enum { SHAPES = 2200, K_STEP = 1, SHARE = 1 };
@@ -187,7 +188,7 @@ static void high_rank(void **state)
         for (int above = 0; above < 2; above++) {
             const int64_t rank = OTIMES_SCREEN_RANK + above;
             tabled t = table_of_kind(kind, 3, 37, rank, 5);
-            for (int way = OTIMES_TABLE_EITHER; way <= OTIMES_TABLE_SCREEN; way++) {
+            for (otimes_table_way way = OTIMES_TABLE_EITHER; way <= OTIMES_TABLE_SCREEN; way++) {
                 kernels = i % 3;
                 const tabled_ask ask = {.top = 5, .bottom = 5, .way = way, .threads = 2};
                 if (above && way == OTIMES_TABLE_SCREEN) {

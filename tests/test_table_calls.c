@@ -451,13 +451,71 @@ static void failing_consumers(void **state)
     tabled_free(&t);
 }
 
+/* A table, and what is asked of it. */
+typedef struct asked {
+    tabled t;
+    tabled_ask ask;
+    int64_t held; /* rows */
+} asked;
+
+static int hold_short_sheet(void *context, const otimes_table_sheet *sheet, otimes_err *err)
+{
+    asked *a = context;
+    char why[TABLED_WHY];
+    (void)err;
+    if (sheet->rows > 100) {
+        return OTIMES_OK;
+    }
+    if (!tabled_sheet_holds(&a->t, &a->ask, sheet, why)) {
+        fail_msg("%s", why);
+    }
+    a->held += sheet->rows;
+    return OTIMES_OK;
+}
+
+/* Of one number over and over the screen loses nearly all rows of a sheet: the next one goes by blocks. */
+static void useless_screen(void **state)
+{
+    asked a = {.ask = {.top = 1, .way = OTIMES_TABLE_SCREEN, .threads = 2}};
+    otimes_err err = {0};
+    tabled_sides sides;
+    (void)state;
+    a.t = table_of_kind(table_kind_named("constant"), 7680 + 20, 1100, 3, 6);
+    tabled_open(&sides, &a.t, &a.ask);
+    const otimes_table_ask ask = {
+        .top = 1, .way = OTIMES_TABLE_SCREEN, .finish = hold_short_sheet, .context = &a};
+    assert_ok(otimes_table_run(&sides.table, &ask, &err), &err);
+    assert_int_equal(a.held, 20);
+    tabled_free(&a.t);
+}
+
+/* The place of a vector that holds no numbers, read in order and by places. */
+static void no_numbers(void **state)
+{
+    enum { COUNT = 6, RANK = 2 };
+    static const int64_t ids[] = {0, 3, 5};
+    float x[COUNT * RANK] = {0}, out[COUNT * RANK];
+    const otimes_table_vectors vectors = {RANK, x};
+    const otimes_table_side side = otimes_table_side_in_memory(&vectors, COUNT);
+    otimes_err err = {0};
+    (void)state;
+    x[3 * RANK + 1] = NAN;
+    assert_int_equal(otimes_table_read(&side, RANK, NULL, 2, 3, out, &err), OTIMES_ERR_VALUE);
+    assert_non_null(strstr(err.msg, "got nan in the one at place 3"));
+    x[3 * RANK + 1] = 0;
+    x[5 * RANK] = -INFINITY;
+    assert_int_equal(otimes_table_read(&side, RANK, ids, 0, 3, out, &err), OTIMES_ERR_VALUE);
+    assert_non_null(strstr(err.msg, "got -inf in the one at place 5"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(skipped_sheets),    cmocka_unit_test(same_sheets),
         cmocka_unit_test(failing_callbacks), cmocka_unit_test(stopped_by_tick),
         cmocka_unit_test(failing_sides),     cmocka_unit_test(consumers),
-        cmocka_unit_test(failing_consumers),
+        cmocka_unit_test(failing_consumers), cmocka_unit_test(no_numbers),
+        cmocka_unit_test(useless_screen),
     };
     otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

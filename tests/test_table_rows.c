@@ -121,9 +121,80 @@ static void rows_of_sheets(void **state)
     free(f);
 }
 
+/* ---- entries at edges ---- */
+
+static int keep_counts(void *context, const otimes_table_sheet *sheet, otimes_err *err)
+{
+    fixture *f = context;
+    (void)sheet, (void)err;
+    otimes_table_rows_finish(&f->rows);
+    return OTIMES_OK;
+}
+
+/* How many of the numbers lie where, as the entries of one row. */
+static void count_numbers(const otimes_table_rows_ask *bins, const float *numbers, int64_t count,
+                          int64_t counts[BINS + 2], double edge[BINS + 1])
+{
+    static const float one = 1;
+    static const otimes_table_consumer every = {.strip = strip};
+    const otimes_table_vectors x = {1, &one}, y = {1, numbers};
+    const otimes_table table = {.rank = 1,
+                                .row = otimes_table_side_in_memory(&x, 1),
+                                .column = otimes_table_side_in_memory(&y, count),
+                                .threads = 1};
+    fixture *f = calloc(1, sizeof *f);
+    otimes_err err = {0};
+    assert_non_null(f);
+    const otimes_table_ask ask = {
+        .every = &every, .begin = begin, .finish = keep_counts, .context = f};
+    assert_ok(otimes_table_rows_new(&f->rows, &table, bins, &err), &err);
+    assert_ok(otimes_table_run(&table, &ask, &err), &err);
+    memcpy(counts, f->rows.counts, (BINS + 2) * sizeof *counts);
+    memcpy(edge, f->rows.edge, (BINS + 1) * sizeof *edge);
+    otimes_table_rows_free(&f->rows);
+    free(f);
+}
+
+/* Numbers at an edge and beside it lie where the edges say, though division may put them a bin too
+ * low or too high. */
+static void edges_decide(void **state)
+{
+    enum { ROUNDS = 2000 };
+    int low = 0, high = 0;
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        const float at_edge = (float)(8 * normal());
+        const float numbers[] = {nextafterf(at_edge, -INFINITY), at_edge,
+                                 nextafterf(at_edge, INFINITY)};
+        const double width = 0.1 + fabs(normal());
+        otimes_table_rows_ask bins = {
+            .bins = BINS, .low = (double)at_edge - (double)(1 + below(BINS - 1)) * width};
+        bins.high = bins.low + BINS * width;
+        int64_t counts[BINS + 2];
+        double edge[BINS + 1];
+        count_numbers(&bins, numbers, 3, counts, edge);
+        for (int i = 0; i < 3; i++) {
+            const double number = (double)numbers[i], per_unit = BINS / (bins.high - bins.low);
+            const int64_t divided = (int64_t)((number - bins.low) * per_unit);
+            int64_t bin = 0;
+            while (bin + 1 < BINS && number >= edge[bin + 1]) {
+                bin++;
+            }
+            counts[bin + 1]--;
+            low += divided < bin;
+            high += divided > bin;
+        }
+        for (int i = 0; i < BINS + 2; i++) {
+            assert_int_equal(counts[i], 0);
+        }
+    }
+    assert_true(low > 0 && high > 0);
+}
+
 int main(void)
 {
     otimes_set_blas_threads(1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_of_sheets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_of_sheets),
+                                       cmocka_unit_test(edges_decide)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 
 #include "num/la.h"
+#include "sanitized.h"
 #include "tabled.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANITIZED
 enum { K_STEP = 11, HEAD_ROWS = 20 };
 #else
 enum { K_STEP = 1, HEAD_ROWS = 64 };

@@ -12,16 +12,6 @@
 #include <otimes/forward.h>
 #include <otimes/heads.h>
 
-/* Small as they are: every loop on as many threads as the model has, so that goldens go through what
- * only larger models would. Linked with --wrap. */
-int __wrap_otimes_par_worth(int threads, double operations);
-
-int __wrap_otimes_par_worth(int threads, double operations)
-{
-    (void)operations;
-    return threads;
-}
-
 static otimes_memory_sink *run(const char *name, int threads, bool heads)
 {
     static const int64_t offsets[] = {0, 5};

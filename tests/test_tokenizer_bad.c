@@ -15,6 +15,8 @@
 
 #include <otimes/tokenizer.h>
 
+#include "sanitized.h"
+
 /* ---- helpers ---- */
 
 static char *read_all(const char *path, size_t *bytes)
@@ -563,7 +565,7 @@ static void empty_matches(void **state)
 
 /* ---- large texts ---- */
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef SANITIZED
 enum { LARGE = 1000000 };
 #else
 enum { LARGE = 10000000 };

@@ -2,7 +2,7 @@
  *
  * The analysis tokens: what it writes is what the tokenizer says, laid out in one row.
  */
-#include "support.h"
+#include "gguf_writer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -183,12 +183,49 @@ static void nothing(void **state)
     otimes_tokenizer_close(&t);
 }
 
+/* Weights that hold their tokenizer are not hashed: they are gigabytes. */
+static void tokenizer_of_weights(void **state)
+{
+    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "\xe2\x96\x81", "a"};
+    static const int types[] = {2, 3, 3, 1, 1};
+    static const char *const text[] = {"aa"};
+    static gguf_writer w;
+    otimes_tokenizer *t = NULL;
+    otimes_tokens_settings settings;
+    otimes_err err = {0};
+    (void)state;
+    gguf_header(&w, 3, 0, 5);
+    gguf_key_text(&w, "general.architecture", "llama");
+    gguf_key_text(&w, "tokenizer.ggml.model", "llama");
+    gguf_key_array(&w, "tokenizer.ggml.tokens", GGUF_TEXT, 5);
+    for (int i = 0; i < 5; i++) {
+        gguf_put_text(&w, tokens[i]);
+    }
+    gguf_key_array(&w, "tokenizer.ggml.scores", GGUF_F32, 5);
+    gguf_put_bytes(&w, (const float[]){0, 0, 0, -1, -2}, 5 * sizeof(float));
+    gguf_key_array(&w, "tokenizer.ggml.token_type", GGUF_I32, 5);
+    gguf_put_bytes(&w, types, sizeof types);
+    write_file("model.gguf", w.bytes, w.length);
+    assert_ok(otimes_tokenizer_open(&t, in_folder("model.gguf"), &err), &err);
+    otimes_tokens_settings_default(&settings);
+    settings.text = text;
+    settings.text_count = 1;
+    settings.bos = OTIMES_BOS_NEVER;
+    otimes_memory_sink *result = run(t, &settings);
+    const int64_t expected[] = {3, 4, 4};
+    assert_memory_equal(numbers(result, "id", 3), expected, sizeof expected);
+    assert_null(otimes_memory_sink_attr(result, "tokenizer_sha256"));
+    otimes_memory_sink_free(&result);
+    otimes_tokenizer_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_in_a_row),
         cmocka_unit_test(ids),
         cmocka_unit_test(nothing),
+        cmocka_unit_test_teardown(tokenizer_of_weights, empty_folder),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

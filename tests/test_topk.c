@@ -149,10 +149,35 @@ static void storage_again(void **state)
     assert_true(out.index[0] == 6 && out.index[1] == 5 && out.index[2] == -1);
 }
 
+/* A NaN is never among the best, wherever it stands and however few others there are. */
+static void not_numbers(void **state)
+{
+    (void)state;
+    static float values[200];
+    static result out;
+    for (int round = 0; round < 300; round++) {
+        const int64_t count = below(200), k = 1 + below(20), every = 1 + below(4);
+        int64_t numbers = 0;
+        float largest = -INFINITY;
+        for (int64_t i = 0; i < count; i++) {
+            values[i] = i % every ? (float)below(50) : NAN;
+            numbers += !isnan(values[i]);
+            largest = values[i] > largest ? values[i] : largest;
+        }
+        const int64_t kept = scan(&out, values, count, k, 1, 1 + below(70), 0);
+        assert_int_equal(kept, k < numbers ? k : numbers);
+        assert_true(kept == 0 || out.value[0] == largest);
+        for (int64_t i = 0; i < kept; i++) {
+            assert_true(values[out.index[i]] == out.value[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_sorting),
+        cmocka_unit_test(not_numbers),
         cmocka_unit_test(one_outlier),
         cmocka_unit_test(storage_again),
     };

@@ -495,6 +495,8 @@ static void opcodes(void **state)
              "0h\x00h\x01\x86",
              "[[7,8]]"),
         CASE("c__builtin__\nset\n(K\x01l\x85R", "[[1]]"),
+        CASE("c__builtin__\nlist\n(K\x01K\x02t\x85R", "[[1,2]]"),
+        CASE("c__builtin__\nlist\n)R", "[[]]"),
         CASE("ccollections\nOrderedDict\n(((U\x01xK\x01llt\x52", "[{\"x\":1}]"),
         CASE("ccollections\ndefaultdict\ncbuiltins\nint\n\x85R", "[{}]"),
         CASE("ccollections\nCounter\n}U\x01xK\x01s\x85R", "[{\"x\":1}]"),

@@ -142,13 +142,17 @@ static void zip_entries(void **state)
         {0, {.name = "r/data.pk"}, "without data.pkl|not a torch checkpoint"},
         {0, {.name = "data.pkl"}, "without data.pkl|not a torch checkpoint"},
         {0, {.name = "r/data.pkl", .method = 8}, "r/data.pkl|compressed|method 8"},
-        {0, {.name = "r/data.pkl", .claimed = 1}, "pickle|truncated"},
+        {0, {.name = "r/data.pkl", .claimed = 1}, "r/data.pkl|to end where the next begins"},
         {0, {.name = "r/data.pkl", .local_name = "r/data.pkx"}, "r/data.pkl|another name"},
         {0, {.name = "r/data.pkl", .local_name = "r/data"}, "r/data.pkl|another name"},
         {1, {.name = "r/data/0", .method = 8}, "r/data/0|compressed"},
         {1, {.name = "r/data/0", .method = 99}, "r/data/0|method 99"},
         {1, {.name = "r/data/0", .flags = 1}, "r/data/0|encrypted"},
-        {1, {.name = "r/data/0", .claimed = 63}, "r/data/0|expected 64 bytes, got 63"},
+        {1, {.name = "r/data/0", .claimed = 63}, "r/data/0|to end where the next begins"},
+        {1, {.name = "r/data/0", .local_extra = 3}, "r/data/0|to end where the next begins"},
+        {1, {.name = "r/data/0", .local_extra = -5}, "r/data/0|to end where the next begins"},
+        {1, {.name = "r/data/0", .flags = 8, .local_extra = -4}, "r/data/0|to end where the next"},
+        {1, {.name = "r/data/0", .data = numbers, .length = 63}, "r/data/0|64 bytes, got 63"},
         {1, {.name = "r/data/0", .claimed = 100000}, "r/data/0|100000 bytes inside the file"},
         {1, {.name = "r/data/0", .header = 1}, "r/data/0|header at byte 1,"},
         {1, {.name = "r/data/0", .header = 100000}, "r/data/0|header at byte 100000"},
@@ -252,11 +256,16 @@ static void tensors_outside_their_storage(void **state)
         {{"FloatStorage", "0", 16, 0, 1, {16}, {1}}, NULL},
         {{"FloatStorage", "0", 16, 15, 2, {1, 1}, {MOST, MOST}}, NULL},
         {{"FloatStorage", "0", 16, 15, 1, {5}, {0}}, NULL},
+        {{"FloatStorage", "0", 16, 15, 1, {1 << 16}, {0}}, NULL},
         {{"FloatStorage", "0", 16, MOST, 2, {0, MOST}, {MOST, MOST}}, NULL},
         {{"FloatStorage", "0", 0, 0, 1, {0}, {1}}, NULL},
         {{"FloatStorage", "0", 15, 0, 1, {16}, {1}}, "w: expected it inside its storage of 60"},
         {{"FloatStorage", "0", 0, 0, 0, {0}, {0}}, "w: expected it inside its storage of 0"},
         {{"FloatStorage", "0", 16, 1, 1, {16}, {1}}, "w: expected it inside"},
+        {{"FloatStorage", "0", 16, 15, 1, {(1 << 16) + 1}, {0}},
+         "w: sizes: expected no more elements"},
+        {{"FloatStorage", "0", 16, 0, 2, {MOST / 4, 1}, {0, 1}},
+         "w: sizes: expected no more elements"},
         {{"FloatStorage", "0", 16, 16, 0, {0}, {0}}, "w: expected it inside"},
         {{"FloatStorage", "0", 16, -1, 1, {2}, {1}}, "w: expected it inside|element -1"},
         {{"FloatStorage", "0", 16, MOST, 1, {2}, {1}}, "w: expected it inside"},
@@ -354,6 +363,30 @@ static void names(void **state)
     write_file("checkpoint.pt", file.data, file.length);
     refused_path(in_folder("checkpoint.pt"), OTIMES_ERR_FORMAT, "w is there more than once",
                  "twice");
+    release(&pickle);
+    release(&file);
+}
+
+/* A configuration of more values than any has, in lists that are short enough for one. */
+static void many_plain_values(void **state)
+{
+    enum { LIST = 4096, LISTS = (1 << 22) / LIST + 1 };
+    char none[LIST];
+    bytes pickle = {0}, file = {0};
+    (void)state;
+    memset(none, 'N', sizeof none);
+    PUT_OPS(&pickle, "}(U\x01w");
+    put_tensor(&pickle, &two_rows, false);
+    PUT_OPS(&pickle, "U\x01n](");
+    for (int i = 0; i < LISTS; i++) {
+        PUT_OPS(&pickle, "](");
+        put(&pickle, none, sizeof none);
+        put_text(&pickle, "e");
+    }
+    put_text(&pickle, "eu.");
+    put_zip_of(&file, &pickle, 1);
+    refused_bytes(&file, OTIMES_ERR_FORMAT,
+                  "pickle: expected at most 4194304 plain values, got more", "values");
     release(&pickle);
     release(&file);
 }
@@ -481,6 +514,7 @@ int main(void)
         cmocka_unit_test_teardown(zip_ends, empty_folder),
         cmocka_unit_test_teardown(tensors_outside_their_storage, empty_folder),
         cmocka_unit_test_teardown(names, empty_folder),
+        cmocka_unit_test_teardown(many_plain_values, empty_folder),
         cmocka_unit_test_teardown(legacy_headers, empty_folder),
         cmocka_unit_test_teardown(legacy_storages, empty_folder),
         cmocka_unit_test_teardown(tar, empty_folder),

@@ -2,8 +2,10 @@
  *
  * Skip-trigrams against every triple of toy vocabularies, in plain float64 loops from the weights.
  */
-#include "support.h"
+#include "accuracy.h"
+#include "triples.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,183 +26,7 @@ static otimes_memory_sink *run(const otimes_model *model, const otimes_trigrams_
     return memory;
 }
 
-/* ---- a plain reference ---- */
-
-/* Scores [d_vocab, d_vocab] (destination, source) and effects [d_vocab, d_vocab_out] of a head. */
-typedef struct plain {
-    int64_t vocab, outs;
-    double *score, *effect;
-    double largest_score, largest_effect;
-} plain;
-
-static void plain_norm(otimes_norm norm, double eps, const float *w, const float *b, int64_t d,
-                       double *x)
-{
-    double mean = 0, square = 0;
-    for (int64_t i = 0; norm == OTIMES_NORM_LN && i < d; i++) {
-        mean += x[i] / (double)d;
-    }
-    for (int64_t i = 0; i < d; i++) {
-        square += (x[i] - mean) * (x[i] - mean) / (double)d;
-    }
-    for (int64_t i = 0; norm != OTIMES_NORM_NONE && i < d; i++) {
-        x[i] = (x[i] - mean) / sqrt(square + eps) * (w ? (double)w[i] : 1) + (b ? (double)b[i] : 0);
-    }
-}
-
-/* The token as the head reads it; `pos` NULL: no position. */
-static void plain_read(const otimes_model *model, const otimes_layer *layer, int64_t token,
-                       const float *pos, bool raw, double *x)
-{
-    const otimes_model_info *info = otimes_model_describe(model);
-    const int64_t d = info->d_model;
-    const bool after = info->positions == OTIMES_POSITIONS_SHORTFORMER;
-    float *row = malloc((size_t)(3 * d) * sizeof *row);
-    assert_ok(otimes_embed_rows(model, token, 1, row, NULL), NULL);
-    for (int64_t i = 0; i < d; i++) {
-        x[i] = (double)row[i];
-    }
-    if (info->embed_norm && !raw) {
-        assert_ok(otimes_embed_norm(model, row + d, row + 2 * d, NULL), NULL);
-        plain_norm(info->norm, info->eps, row + d, row + 2 * d, d, x);
-    }
-    for (int64_t i = 0; pos && !after && i < d; i++) {
-        x[i] += (double)pos[i];
-    }
-    if (info->pre_norm && !raw) {
-        plain_norm(info->norm, info->eps, layer->ln1_w.data, layer->ln1_b.data, d, x);
-    }
-    for (int64_t i = 0; pos && after && i < d; i++) {
-        x[i] += (double)pos[i];
-    }
-    free(row);
-}
-
-/* x W + b of all heads of one kind, clipped and normed. */
-static void plain_project(const otimes_model *model, const otimes_tensor *W, const otimes_tensor *b,
-                          const otimes_tensor *norm_w, int64_t heads, bool raw, const double *x,
-                          double *out)
-{
-    const otimes_model_info *info = otimes_model_describe(model);
-    const int64_t d = info->d_model, e = info->d_head;
-    for (int64_t h = 0; h < heads; h++) {
-        for (int64_t j = 0; j < e; j++) {
-            double sum = b && b->data && !raw ? (double)b->data[h * e + j] : 0;
-            for (int64_t i = 0; i < d; i++) {
-                sum += x[i] * (double)W->data[(h * d + i) * e + j];
-            }
-            out[h * e + j] =
-                info->clip_qkv > 0 && !raw ? fmax(-info->clip_qkv, fmin(info->clip_qkv, sum)) : sum;
-        }
-    }
-    if (!norm_w || !norm_w->data || raw) {
-        return;
-    }
-    const bool all = info->qk_norm == OTIMES_QK_NORM_ALL;
-    const otimes_norm norm = info->qk_norm == OTIMES_QK_NORM_LN ? OTIMES_NORM_LN : OTIMES_NORM_RMS;
-    for (int64_t h = 0; h < (all ? 1 : heads); h++) {
-        plain_norm(norm, info->eps, norm_w->data + h * e, NULL, all ? heads * e : e, out + h * e);
-    }
-}
-
-/* Each column less its mean over the rows; by rows of `columns`. */
-static void plain_centre(int64_t rows, int64_t columns, bool across, double *x)
-{
-    const int64_t n = across ? rows : columns, m = across ? columns : rows;
-    for (int64_t i = 0; i < n; i++) {
-        double mean = 0;
-        for (int64_t j = 0; j < m; j++) {
-            mean += x[i * columns + j] / (double)m;
-        }
-        for (int64_t j = 0; j < m; j++) {
-            x[i * columns + j] -= mean;
-        }
-    }
-}
-
-static double largest(const double *x, int64_t count)
-{
-    double most = 0;
-    for (int64_t i = 0; i < count; i++) {
-        most = fmax(most, fabs(x[i]));
-    }
-    return most;
-}
-
-static plain plain_head(const otimes_model *model, const otimes_trigrams_settings *s, int64_t l,
-                        int64_t h, const int64_t *offset)
-{
-    const otimes_model_info *info = otimes_model_describe(model);
-    const int64_t d = info->d_model, e = info->d_head, V = info->d_vocab, O = info->d_vocab_out;
-    const int64_t kv = h / (info->n_heads / info->n_kv_heads), nq = info->n_heads * e;
-    const bool raw = s->raw_embedding, short_ = info->positions == OTIMES_POSITIONS_SHORTFORMER;
-    plain p = {
-        V, O, calloc((size_t)(V * V), sizeof(double)), calloc((size_t)(V * O), sizeof(double)),
-        0, 0};
-    double *x = calloc((size_t)d, sizeof *x), *all = calloc((size_t)nq, sizeof *all);
-    double *q = calloc((size_t)(V * e), sizeof *q), *k = calloc((size_t)(V * e), sizeof *k);
-    double *v = calloc((size_t)(V * e), sizeof *v),
-           *frequency = calloc((size_t)e, sizeof *frequency);
-    float *pos = calloc((size_t)(2 * d), sizeof *pos), *u = calloc((size_t)d, sizeof *u);
-    otimes_layer layer;
-    otimes_unembed unembed;
-    assert_ok(otimes_layer_load(model, l, OTIMES_PART_ATTENTION, &layer, NULL), NULL);
-    assert_ok(otimes_unembed_open(model, &unembed, NULL), NULL);
-    if (s->query_position >= 0) {
-        assert_ok(otimes_position_rows(model, s->query_position, 1, pos, NULL), NULL);
-        assert_ok(otimes_position_rows(model, s->key_position, 1, pos + d, NULL), NULL);
-    }
-    for (int64_t t = 0; t < V; t++) {
-        plain_read(model, &layer, t, s->query_position >= 0 ? pos : NULL, raw, x);
-        plain_project(model, &layer.W_Q, &layer.b_Q, &layer.q_norm_w, info->n_heads, raw, x, all);
-        memcpy(q + t * e, all + h * e, (size_t)e * sizeof *q);
-        plain_read(model, &layer, t, s->key_position >= 0 ? pos + d : NULL, raw, x);
-        plain_project(model, &layer.W_K, &layer.b_K, &layer.k_norm_w, info->n_kv_heads, raw, x,
-                      all);
-        memcpy(k + t * e, all + kv * e, (size_t)e * sizeof *k);
-        plain_read(model, &layer, t, s->key_position >= 0 && !short_ ? pos + d : NULL, raw, x);
-        plain_project(model, &layer.W_V, NULL, NULL, info->n_kv_heads, raw, x, all);
-        memcpy(v + t * e, all + kv * e, (size_t)e * sizeof *v);
-    }
-    const otimes_rope *rope = offset ? otimes_layer_rope(model, l) : NULL;
-    if (rope) {
-        assert_ok(otimes_rope_frequencies(model, rope, frequency, NULL), NULL);
-        otimes_rope_rotate_key(rope, frequency, (double)*offset, V, e, k);
-    }
-    for (int64_t a = 0; a < V; a++) {
-        for (int64_t b = 0; b < V; b++) {
-            for (int64_t j = 0; j < e; j++) {
-                p.score[a * V + b] += q[a * e + j] * k[b * e + j] / info->attn_scale;
-            }
-        }
-    }
-    plain_centre(V, V, true, p.score);
-    for (int64_t o = 0; o < O; o++) {
-        assert_ok(otimes_unembed_rows(&unembed, o, 1, u, NULL), NULL);
-        for (int64_t j = 0; j < e; j++) {
-            double write = 0;
-            for (int64_t i = 0; i < d; i++) {
-                write += (double)layer.W_O.data[(h * e + j) * d + i] * (double)u[i];
-            }
-            for (int64_t t = 0; t < V; t++) {
-                p.effect[t * O + o] += v[t * e + j] * write;
-            }
-        }
-    }
-    plain_centre(V, O, true, p.effect);
-    p.largest_score = largest(p.score, V * V);
-    p.largest_effect = largest(p.effect, V * O);
-    otimes_layer_free(&layer);
-    otimes_unembed_free(&unembed);
-    free(x), free(all), free(q), free(k), free(v), free(frequency), free(pos), free(u);
-    return p;
-}
-
-static void plain_free(plain *p)
-{
-    free(p->score);
-    free(p->effect);
-}
+/* ---- strengths ---- */
 
 static bool chosen(const int64_t *ids, int64_t count, int64_t id)
 {
@@ -219,7 +45,7 @@ static int falling(const void *a, const void *b)
 
 /* Strengths of all chosen triples with two positive factors, falling, at most per_source (if not 0)
  * of a source. */
-static double *all_strengths(const plain *p, const otimes_trigrams_settings *s, int64_t *count)
+static double *all_strengths(const triples *p, const otimes_trigrams_settings *s, int64_t *count)
 {
     double *all = malloc((size_t)(p->vocab * p->vocab * p->outs) * sizeof *all);
     *count = 0;
@@ -262,9 +88,12 @@ static lists lists_of(const otimes_memory_sink *memory)
     return (lists){data[0], data[1], data[2], data[3], data[4], data[5]};
 }
 
-#define CLOSE 4e-6
+/* Sides of float32, d_head products of them summed in it, and centred: shares of the largest entry. */
+#define CLOSE (16 * (double)FLT_EPSILON)
 
-static void check_list(const char *name, const plain *p, const otimes_trigrams_settings *s,
+#define PRODUCT "largest score times largest effect"
+
+static void check_list(const char *name, const triples *p, const otimes_trigrams_settings *s,
                        const lists *got, int64_t first)
 {
     int64_t count;
@@ -284,12 +113,16 @@ static void check_list(const char *name, const plain *p, const otimes_trigrams_s
         assert_true(chosen(s->sources, s->source_count, b));
         assert_true(chosen(s->destinations, s->destination_count, a));
         assert_true(chosen(s->outs, s->out_count, got->out[at]));
-        if (fabs((double)got->score[at] - score) > CLOSE * p->largest_score ||
-            fabs((double)got->effect[at] - effect) > CLOSE * p->largest_effect ||
-            fabs((double)got->strength[at] - (i < count ? all[i] : 0)) > tolerance) {
-            fail_msg("%s: rank %d: %d %d %d: %g %g %g, expected %g %g %g", name, (int)i, (int)b,
-                     (int)a, (int)got->out[at], (double)got->score[at], (double)got->effect[at],
-                     (double)got->strength[at], score, effect, i < count ? all[i] : 0.0);
+        const double strength = i < count ? all[i] : 0;
+        accuracy("score", "largest score", (double)got->score[at], score, p->largest_score, CLOSE);
+        accuracy("effect", "largest effect", (double)got->effect[at], effect, p->largest_effect,
+                 CLOSE);
+        accuracy("strength", PRODUCT, (double)got->strength[at], strength,
+                 p->largest_score * p->largest_effect, CLOSE);
+        for (int k = 0; k < 3; k++) {
+            static const char *const ids[] = {"source_id", "destination_id", "out_id"};
+            accuracy(ids[k], PRODUCT, score * effect, strength,
+                     p->largest_score * p->largest_effect, CLOSE);
         }
         for (int64_t before = first; before < at; before++) {
             assert_true(got->strength[before] >= got->strength[at]);
@@ -300,6 +133,78 @@ static void check_list(const char *name, const plain *p, const otimes_trigrams_s
     free(all);
 }
 
+/* Overall lists are the strongest of those of all heads and offsets, as they stand there. */
+static void check_overall(const otimes_model *model, const otimes_memory_sink *memory,
+                          const otimes_trigrams_settings *s)
+{
+    static const char *const same[] = {"strength", "score",          "effect",
+                                       "out_id",   "destination_id", "source_id"};
+    const int64_t heads = otimes_model_describe(model)->n_heads;
+    const int64_t offsets = s->offsets ? s->offset_count : 1;
+    double *each[6], *best[6];
+    int64_t many = 0, top = 0;
+    for (int k = 0; k < 6; k++) {
+        char name[48];
+        snprintf(name, sizeof name, "overall_%s", same[k]);
+        each[k] = sink_values(memory, same[k], &many);
+        best[k] = sink_values(memory, name, &top);
+    }
+    double *layer = sink_values(memory, "overall_layer", &top);
+    double *head = sink_values(memory, "overall_head", &top);
+    double *offset = sink_values(memory, "overall_offset", &top);
+    for (int64_t i = 0; i < top && !isnan(best[0][i]); i++) {
+        int64_t above = 0, from = -1;
+        for (int64_t j = 0; j < many; j++) {
+            const int64_t at = j / s->top / offsets;
+            bool is = (double)(s->heads ? s->heads[at].layer : at / heads) == layer[i] &&
+                      (double)(s->heads ? s->heads[at].head : at % heads) == head[i] &&
+                      (!s->offsets || (double)s->offsets[j / s->top % offsets] == offset[i]);
+            for (int k = 3; k < 6; k++) {
+                is &= each[k][j] == best[k][i];
+            }
+            from = is ? j : from;
+            above += each[0][j] > best[0][i];
+        }
+        assert_true(above <= i && from >= 0);
+        for (int k = 0; k < 6; k++) {
+            char name[48];
+            snprintf(name, sizeof name, "overall_%s", same[k]);
+            accuracy_exact(name, best[k][i], each[k][from]);
+        }
+        accuracy_between("overall_layer", above, 0, i);
+        accuracy_between("overall_head", above, 0, i);
+        accuracy_between("overall_offset", above, 0, i);
+    }
+    for (int k = 0; k < 6; k++) {
+        free(each[k]);
+        free(best[k]);
+    }
+    free(layer);
+    free(head);
+    free(offset);
+}
+
+/* Labels, and the share of what was not computed. */
+static void check_heads(const otimes_model *model, const otimes_memory_sink *memory,
+                        const otimes_trigrams_settings *s)
+{
+    const int64_t each = otimes_model_describe(model)->n_heads;
+    int64_t count, shares;
+    double *layer = sink_values(memory, "layer", &count),
+           *head = sink_values(memory, "head", &count);
+    double *skipped = sink_values(memory, "share_skipped", &shares);
+    for (int64_t i = 0; i < count; i++) {
+        accuracy_exact("layer", layer[i], (double)(s->heads ? s->heads[i].layer : i / each));
+        accuracy_exact("head", head[i], (double)(s->heads ? s->heads[i].head : i % each));
+    }
+    for (int64_t i = 0; i < shares; i++) { /* what the strongest are found in is never left out */
+        assert_true(skipped[i] >= 0 && skipped[i] < 1);
+    }
+    free(layer);
+    free(head);
+    free(skipped);
+}
+
 /* Every list of a run. */
 static void check_run(const otimes_model *model, const char *name,
                       const otimes_trigrams_settings *s)
@@ -307,6 +212,8 @@ static void check_run(const otimes_model *model, const char *name,
     const otimes_model_info *info = otimes_model_describe(model);
     otimes_memory_sink *memory = run(model, s);
     const lists got = lists_of(memory);
+    check_overall(model, memory, s);
+    check_heads(model, memory, s);
     const int64_t offsets = s->offsets ? s->offset_count : 1;
     const int64_t heads = s->heads ? s->head_count : info->n_layers * info->n_heads;
     for (int64_t i = 0; i < heads * offsets; i++) {
@@ -315,9 +222,9 @@ static void check_run(const otimes_model *model, const char *name,
         const int64_t h = s->heads ? s->heads[at].head : at % info->n_heads;
         char what[128];
         snprintf(what, sizeof what, "%s L%dH%d", name, (int)l, (int)h);
-        plain p = plain_head(model, s, l, h, s->offsets ? s->offsets + i % offsets : NULL);
+        triples p = triples_of(model, s, l, h, s->offsets ? s->offsets + i % offsets : NULL);
         check_list(what, &p, s, &got, i * s->top);
-        plain_free(&p);
+        triples_free(&p);
     }
     otimes_memory_sink_free(&memory);
 }
@@ -418,66 +325,6 @@ static void chosen_tokens_and_heads(void **state)
     golden_close(&g);
 }
 
-/* The strongest of all lists, wherever they come from. */
-static void overall(void **state)
-{
-    (void)state;
-    golden g;
-    int64_t count, many;
-    golden_open(&g, "gpt2", true);
-    otimes_trigrams_settings s;
-    otimes_trigrams_settings_default(&s);
-    s.top = 7;
-    otimes_memory_sink *memory = run(g.model, &s);
-    double *each = sink_values(memory, "strength", &many);
-    double *best = sink_values(memory, "overall_strength", &count);
-    double *layer = sink_values(memory, "overall_layer", &count);
-    double *head = sink_values(memory, "overall_head", &count);
-    double *source = sink_values(memory, "overall_source_id", &count);
-    double *sources = sink_values(memory, "source_id", &many);
-    const int64_t heads = otimes_model_describe(g.model)->n_heads;
-    for (int64_t i = 0; i < 7; i++) {
-        int64_t above = 0, found = 0;
-        for (int64_t j = 0; j < many; j++) {
-            above += each[j] > best[i];
-            found += each[j] == best[i] && sources[j] == source[i] &&
-                     (double)(j / 7 / heads) == layer[i] && (double)(j / 7 % heads) == head[i];
-        }
-        assert_true(above <= i && found > 0);
-    }
-    free(each), free(best), free(layer), free(head), free(source), free(sources);
-    otimes_memory_sink_free(&memory);
-    golden_close(&g);
-}
-
-/* Those of several offsets say which. */
-static void overall_offsets(void **state)
-{
-    static const int64_t offsets[] = {5, 2};
-    (void)state;
-    golden g;
-    int64_t count, many;
-    golden_open(&g, "llama", true);
-    otimes_trigrams_settings s;
-    otimes_trigrams_settings_default(&s);
-    s.offsets = offsets;
-    s.offset_count = 2;
-    otimes_memory_sink *memory = run(g.model, &s);
-    double *each = sink_values(memory, "strength", &many);
-    double *best = sink_values(memory, "overall_strength", &count);
-    double *offset = sink_values(memory, "overall_offset", &count);
-    for (int64_t i = 0; i < count; i++) {
-        bool found = false;
-        for (int64_t j = 0; j < many; j++) {
-            found = found || (each[j] == best[i] && offset[i] == (double)offsets[j / 10 % 2]);
-        }
-        assert_true(found);
-    }
-    free(each), free(best), free(offset);
-    otimes_memory_sink_free(&memory);
-    golden_close(&g);
-}
-
 /* With a place for every source, each that has a triple is there, in whichever wave it came. */
 static void every_source(void **state)
 {
@@ -504,7 +351,7 @@ static void every_source(void **state)
         assert_false(seen[got.source[i]]);
         seen[got.source[i]] = true;
     }
-    plain p = plain_head(model, &s, 0, 0, NULL);
+    triples p = triples_of(model, &s, 0, 0, NULL);
     for (int64_t source = 0; source < p.vocab; source++) {
         double score = 0, effect = 0;
         for (int64_t t = 0; t < p.vocab; t++) {
@@ -514,7 +361,7 @@ static void every_source(void **state)
         assert_true(seen[source] || score < CLOSE * p.largest_score ||
                     effect < CLOSE * p.largest_effect);
     }
-    plain_free(&p);
+    triples_free(&p);
     otimes_memory_sink_free(&memory);
     otimes_model_close(&model);
 }
@@ -556,7 +403,7 @@ static void trained_model(void **state)
         double *share = sink_values(memory[0], "share_skipped", &count);
         skipped += share[i];
         free(share);
-        plain p = plain_head(model[0], &s, heads[i].layer, heads[i].head, NULL);
+        triples p = triples_of(model[0], &s, heads[i].layer, heads[i].head, NULL);
         for (int64_t source = 0; source < p.vocab; source++) { /* nothing beats the last */
             double score = 0, effect = 0;
             for (int64_t t = 0; t < p.vocab; t++) {
@@ -570,7 +417,7 @@ static void trained_model(void **state)
             assert_true(listed ||
                         score * effect <= (double)a.strength[(i + 1) * TOP - 1] * (1 + 1e-5));
         }
-        plain_free(&p);
+        triples_free(&p);
     }
     assert_true(skipped > 0.05 && skipped < 2);
     for (int i = 0; i < 2; i++) {
@@ -678,13 +525,12 @@ static void requests_that_cannot_be_met(void **state)
 
 int main(void)
 {
+    accuracy_of("trigrams");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goldens),
         cmocka_unit_test(offsets_of_rotary_models),
         cmocka_unit_test(positions_of_learned_models),
         cmocka_unit_test(chosen_tokens_and_heads),
-        cmocka_unit_test(overall),
-        cmocka_unit_test(overall_offsets),
         cmocka_unit_test(every_source),
         cmocka_unit_test(trained_model),
         cmocka_unit_test(bounds),

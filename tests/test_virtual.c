@@ -3,8 +3,10 @@
  * Virtual heads against dense products in double, the search against full enumeration, and what
  * random subspaces must give.
  */
+#include "accuracy.h"
 #include "support.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 
 #include "analysis/virtual_job.h"
 #include "model/model.h"
+#include "num/la.h"
+#include "spectra.h"
 
 /* ---- dense ---- */
 
@@ -122,6 +126,9 @@ static const void *array(const otimes_memory_sink *memory, const char *name)
     return data;
 }
 
+/* Sums of products of factors of these norms, in double. */
+#define NORMS "product of the heads' norms"
+
 static void check_pairs(const otimes_model *model, const otimes_memory_sink *memory,
                         const double *W)
 {
@@ -130,8 +137,11 @@ static void check_pairs(const otimes_model *model, const otimes_memory_sink *mem
     const double *norm = array(memory, "pair_norm"), *score = array(memory, "pair_score");
     const double *ratio = array(memory, "pair_ratio"), *expected = array(memory, "pair_expected");
     const int64_t dimension = otimes_memory_sink_attr(memory, "baseline_dimension")->i64;
+    const double exact = 4 * (double)d * DBL_EPSILON, *alone = array(memory, "head_norm");
     double *product = calloc((size_t)(d * d), sizeof *product);
     for (int64_t i = 0; i < n; i++) {
+        const double own = norm_of(W + i * d * d, d * d);
+        accuracy("head_norm", "its value", alone[i], own, own, exact);
         for (int64_t j = 0; j < n; j++) {
             const int64_t at = i * n + j;
             if (j / info->n_heads <= i / info->n_heads) {
@@ -141,20 +151,186 @@ static void check_pairs(const otimes_model *model, const otimes_memory_sink *mem
             }
             const double both = norm_of(W + i * d * d, d * d) * norm_of(W + j * d * d, d * d);
             multiply(d, W + i * d * d, W + j * d * d, product);
-            const double want = norm_of(product, d * d);
-            assert_true(fabs(norm[at] - want) <= 1e-13 * (double)d * both);
-            assert_true(fabs(expected[at] - both / sqrt((double)dimension)) <=
-                        1e-13 * (double)d * both);
-            assert_true(both == 0 || fabs(score[at] - want / both) <= 1e-13 * (double)d);
-            assert_true(both == 0 || fabs(ratio[at] - want / expected[at]) <= 1e-12 * (double)d);
+            const double want = norm_of(product, d * d), chance = both / sqrt((double)dimension);
+            accuracy("pair_norm", NORMS, norm[at], want, both, exact);
+            accuracy("pair_expected", NORMS, expected[at], chance, both, exact);
+            accuracy("pair_score", "1", score[at], want / both, 1, exact);
+            accuracy("pair_ratio", "sqrt(dimension)", ratio[at], want / chance,
+                     sqrt((double)dimension), exact);
         }
     }
     free(product);
 }
 
+/* Of the chain without its products: norms of heads, and of the ends over the vocabulary. */
+#define SIZE "norms of the heads and of both ends"
+#define MODULI "norm over the sum of moduli"
+
+/* What is told of a chain beside its norm and trace, from its dense product [d, d]. */
+static void check_spectrum(const otimes_model *model, const otimes_memory_sink *memory, int64_t at,
+                           const double *product, double norms, double links)
+{
+    const int64_t d = otimes_model_describe(model)->d_model;
+    const int64_t e = otimes_model_describe(model)->d_head;
+    const double D = (double)otimes_memory_sink_attr(memory, "baseline_dimension")->i64;
+    const double *sigma = (const double *)array(memory, "singular_values") + at * e;
+    const double exact = 16 * (double)d * DBL_EPSILON, chance = norms * pow(D, -(links - 1) / 2);
+    const double norm = norm_of(product, d * d);
+    double *copy = calloc((size_t)(d * d), sizeof *copy), *want = calloc((size_t)d, sizeof *want);
+    double sum = 0, entropy = 0;
+    memcpy(copy, product, (size_t)(d * d) * sizeof *copy);
+    assert_int_equal(otimes_la_reference.dsvd(d, d, copy, d, want, NULL, d, NULL, d), OTIMES_OK);
+    for (int64_t k = 0; k < e; k++) {
+        accuracy("singular_values", NORMS, sigma[k], want[k], norms, exact);
+        sum += want[k];
+    }
+    for (int64_t k = 0; k < e; k++) {
+        entropy -= want[k] > 0 ? want[k] / sum * log(want[k] / sum) : 0;
+    }
+    accuracy("effective_rank", "its value", ((const double *)array(memory, "effective_rank"))[at],
+             exp(entropy), exp(entropy), exact * norms / sum);
+    accuracy("expected", "its value", ((const double *)array(memory, "expected"))[at], chance,
+             chance, exact);
+    accuracy("score", "1", ((const double *)array(memory, "score"))[at], norm / norms, 1, exact);
+    accuracy("ratio", "dimension to half of the links less 1",
+             ((const double *)array(memory, "ratio"))[at], norm / chance, norms / chance, exact);
+    double moduli;
+    const double copying = spectra_copying(d, product, &moduli);
+    accuracy("copying", MODULI, ((const double *)array(memory, "copying"))[at], copying,
+             norms / moduli, exact);
+    free(copy);
+    free(want);
+}
+
+/* W_E [in, d] and W_U^T [out, d]. */
+typedef struct ends {
+    int64_t in, out;
+    double *E, *U;
+} ends;
+
+static ends ends_of(const otimes_model *model)
+{
+    const otimes_model_info *info = otimes_model_describe(model);
+    const int64_t d = info->d_model, in = info->d_vocab, out = info->d_vocab_out;
+    ends e = {in, out, calloc((size_t)(in * d), sizeof(double)),
+              calloc((size_t)(out * d), sizeof(double))};
+    float *rows = calloc((size_t)((in + out) * d), sizeof *rows);
+    otimes_unembed unembed;
+    otimes_err err = {0};
+    assert_ok(otimes_unembed_open(model, &unembed, &err), &err);
+    assert_ok(otimes_embed_rows(model, 0, in, rows, &err), &err);
+    assert_ok(otimes_unembed_rows(&unembed, 0, out, rows + in * d, &err), &err);
+    for (int64_t i = 0; i < (in + out) * d; i++) {
+        *(i < in * d ? e.E + i : e.U + i - in * d) = (double)rows[i];
+    }
+    otimes_unembed_free(&unembed);
+    free(rows);
+    return e;
+}
+
+/* E M U^T [in, out], freed by the caller. */
+static double *table_of(const ends *e, int64_t d, const double *M)
+{
+    double *half = calloc((size_t)(e->in * d), sizeof *half);
+    double *table = calloc((size_t)(e->in * e->out), sizeof *table);
+    for (int64_t i = 0; i < e->in * d; i++) {
+        for (int64_t k = 0; k < d; k++) {
+            half[i] += e->E[i / d * d + k] * M[k * d + i % d];
+        }
+    }
+    for (int64_t i = 0; i < e->in * e->out; i++) {
+        for (int64_t k = 0; k < d; k++) {
+            table[i] += half[i / e->out * d + k] * e->U[i % e->out * d + k];
+        }
+    }
+    free(half);
+    return table;
+}
+
+/* The largest of the table are listed; those that are taken become -infinity. */
+static void check_entries(const otimes_memory_sink *memory, int64_t at, int64_t entries, int64_t in,
+                          int64_t out, double *table, double norm)
+{
+    const float *value = (const float *)array(memory, "entry_value") + at * entries;
+    const int32_t *source = (const int32_t *)array(memory, "entry_source_id") + at * entries;
+    const int32_t *output = (const int32_t *)array(memory, "entry_output_id") + at * entries;
+    static const char *const names[] = {"entry_value", "entry_source_id", "entry_output_id"};
+    const double share = 8 * (double)FLT_EPSILON;
+    for (int64_t k = 0; k < entries && k < in * out; k++) {
+        double *entry = table + source[k] * out + output[k];
+        for (int i = 0; i < 3; i++) {
+            accuracy(names[i], "norm of the table", (double)value[k], *entry, norm, share);
+        }
+        *entry = -INFINITY;
+        for (int64_t i = 0; i < in * out; i++) {
+            assert_true(table[i] <= (double)value[k] + share * norm);
+        }
+    }
+}
+
+/* Everything over the vocabulary of a chain with this product [d, d] of heads of these norms. */
+static void check_table(const otimes_model *model, const otimes_memory_sink *memory, int64_t at,
+                        const ends *v, const double *product, double norms, int64_t entries)
+{
+    const int64_t d = otimes_model_describe(model)->d_model;
+    const int64_t e = otimes_model_describe(model)->d_head, in = v->in, out = v->out;
+    const int64_t r = in < out ? in : out;
+    double *table = table_of(v, d, product), *sigma = calloc((size_t)r, sizeof *sigma);
+    double *copy = calloc((size_t)(in * out), sizeof *copy);
+    memcpy(copy, table, (size_t)(in * out) * sizeof *copy);
+    assert_int_equal(otimes_la_reference.dsvd(in, out, copy, out, sigma, NULL, r, NULL, r),
+                     OTIMES_OK);
+    /* Roots of Grams know the ends to the root of eps of their largest, forms of centred ties are rounded. */
+    const double norm = norm_of(table, in * out), close = (double)FLT_EPSILON;
+    const double size = norms * norm_of(v->E, in * d) * norm_of(v->U, out * d);
+    accuracy("full_norm", SIZE, ((const double *)array(memory, "full_norm"))[at], norm, size,
+             close);
+    for (int64_t k = 0; k < e; k++) {
+        accuracy("full_singular_values", SIZE,
+                 ((const double *)array(memory, "full_singular_values"))[at * e + k],
+                 k < r ? sigma[k] : 0, size, close);
+    }
+    if (in == out) {
+        double diagonal = 0, moduli;
+        for (int64_t i = 0; i < in; i++) {
+            diagonal += table[i * in + i];
+        }
+        const double copying = spectra_copying(in, table, &moduli);
+        accuracy("full_trace", SIZE, ((const double *)array(memory, "full_trace"))[at], diagonal,
+                 size, close);
+        accuracy("full_copying", MODULI, ((const double *)array(memory, "full_copying"))[at],
+                 copying, size / moduli, close);
+        spectra_hold_powers(
+            in, table, e, (const double *)array(memory, "full_eigenvalues_real") + at * e,
+            (const double *)array(memory, "full_eigenvalues_imag") + at * e, size, close);
+    }
+    check_entries(memory, at, entries, in, out, table, norm);
+    free(table);
+    free(sigma);
+    free(copy);
+}
+
+/* How many chains of each length there are, all of them listed or left out for their bound. */
+static void check_census(const otimes_memory_sink *memory, const otimes_model_info *info)
+{
+    const void *data;
+    const int64_t lengths =
+        otimes_memory_sink_array(memory, "chains_of_length", &data)->axis[0]->length;
+    for (int64_t n = 2; n < lengths + 2; n++) {
+        double chains = 1;
+        for (int64_t i = 0; i < n; i++) { /* layers over n, times heads of each */
+            chains *= (double)(info->n_layers - i) / (double)(i + 1) * (double)info->n_heads;
+        }
+        const double examined = ((const double *)array(memory, "examined"))[n - 2];
+        accuracy_exact("chains_of_length", ((const double *)data)[n - 2], round(chains));
+        assert_true(examined >= 1 && examined <= chains);
+        accuracy_exact("unlisted", ((const double *)array(memory, "unlisted"))[n - 2], 0);
+    }
+}
+
 /* The listed chains are the strongest, and their numbers are those of the dense product. */
 static void check_chains(const otimes_model *model, const otimes_memory_sink *memory,
-                         const double *W, int64_t top, bool by_norm)
+                         const double *W, const ends *v, int64_t top, int64_t entries, bool by_norm)
 {
     const otimes_model_info *info = otimes_model_describe(model);
     const int64_t d = info->d_model;
@@ -185,73 +361,28 @@ static void check_chains(const otimes_model *model, const otimes_memory_sink *me
             for (int64_t i = 0; i < d; i++) {
                 sum += product[i * d + i];
             }
-            const double want = norm_of(product, d * d), close = 1e-13 * (double)(d * n) * norms;
-            assert_true(fabs(norm[at] - want) <= close && fabs(trace[at] - sum) <= close);
+            const double want = norm_of(product, d * d);
+            const double close = 4 * DBL_EPSILON * (double)(d * n) * norms;
+            accuracy("norm", NORMS, norm[at], want, norms, close / norms);
+            accuracy("trace", NORMS, trace[at], sum, norms, close / norms);
+            accuracy_exact("chain_length", (double)length[at], (double)n);
+            check_spectrum(model, memory, at, product, norms, (double)n);
+            check_table(model, memory, at, v, product, norms, entries);
             const double got = by_norm ? norm[at] : score[at];
-            assert_true(isnan(got) ||
-                        fabs(got - all.strength[k]) <= (by_norm ? close : 1e-12 * (double)d));
-            assert_true(n == longest || layer[at * longest + n] == -1);
+            for (int i = 0; i < 2; i++) {
+                accuracy(i ? "chain_head" : "chain_layer", "strength of the chain it names", got,
+                         isnan(got) ? NAN : all.strength[k], by_norm ? norms : 1,
+                         4 * DBL_EPSILON * (double)(d * n));
+            }
+            for (int64_t i = n; i < longest; i++) {
+                accuracy_exact("chain_layer", (double)layer[at * longest + i], -1);
+                accuracy_exact("chain_head", (double)head[at * longest + i], -1);
+            }
         }
         free(all.strength);
     }
     assert_int_equal(at, chains);
     free(product);
-}
-
-/* The table of the first chain, whole. */
-static void check_table(const otimes_model *model, const otimes_memory_sink *memory,
-                        const double *W, int64_t entries)
-{
-    const otimes_model_info *info = otimes_model_describe(model);
-    const int64_t d = info->d_model, in = info->d_vocab, out = info->d_vocab_out;
-    const int64_t *layer = array(memory, "chain_layer"), *head = array(memory, "chain_head");
-    const double *first = W + (layer[0] * info->n_heads + head[0]) * d * d;
-    const double *second = W + (layer[1] * info->n_heads + head[1]) * d * d;
-    otimes_unembed unembed;
-    otimes_err err = {0};
-    float *E = calloc((size_t)(in * d), sizeof *E), *U = calloc((size_t)(out * d), sizeof *U);
-    double *chain = calloc((size_t)(d * d), sizeof *chain);
-    double *half = calloc((size_t)(in * d), sizeof *half);
-    double *table = calloc((size_t)(in * out), sizeof *table), trace = 0;
-    assert_ok(otimes_unembed_open(model, &unembed, &err), &err);
-    assert_ok(otimes_embed_rows(model, 0, in, E, &err), &err);
-    assert_ok(otimes_unembed_rows(&unembed, 0, out, U, &err), &err);
-    multiply(d, first, second, chain);
-    for (int64_t i = 0; i < in * d; i++) {
-        for (int64_t k = 0; k < d; k++) {
-            half[i] += (double)E[i / d * d + k] * chain[k * d + i % d];
-        }
-    }
-    for (int64_t i = 0; i < in * out; i++) {
-        for (int64_t k = 0; k < d; k++) {
-            table[i] += half[i / out * d + k] * (double)U[i % out * d + k];
-        }
-        trace += i / out == i % out ? table[i] : 0;
-    }
-    const double norm = norm_of(table, in * out),
-                 scale = norm_of(first, d * d) * norm_of(second, d * d) * 1e-6 * (double)d;
-    const float *value = array(memory, "entry_value");
-    const int32_t *source = array(memory, "entry_source_id"),
-                  *output = array(memory, "entry_output_id");
-    const double *full_norm = array(memory, "full_norm");
-    assert_true(fabs(full_norm[0] - norm) <= 1e-6 * norm + scale * 1e-6);
-    if (in == out) {
-        const double *full_trace = array(memory, "full_trace");
-        assert_true(fabs(full_trace[0] - trace) <= 1e-6 * norm * sqrt((double)in));
-    }
-    for (int64_t k = 0; k < entries && k < in * out; k++) {
-        assert_true(fabs((double)value[k] - table[source[k] * out + output[k]]) <= 1e-6 * norm);
-        table[source[k] * out + output[k]] = -INFINITY; /* taken */
-        for (int64_t i = 0; i < in * out; i++) {
-            assert_true(table[i] <= (double)value[k] + 1e-6 * norm);
-        }
-    }
-    otimes_unembed_free(&unembed);
-    free(E);
-    free(U);
-    free(chain);
-    free(half);
-    free(table);
 }
 
 static void goldens_against_dense(void **state)
@@ -284,8 +415,11 @@ static void goldens_against_dense(void **state)
         double *W = dense_heads(g.model);
         otimes_memory_sink *memory = run(g.model, &settings);
         check_pairs(g.model, memory, W);
-        check_chains(g.model, memory, W, TOP, g_at % 2);
-        check_table(g.model, memory, W, ENTRIES);
+        ends v = ends_of(g.model);
+        check_chains(g.model, memory, W, &v, TOP, ENTRIES, g_at % 2);
+        check_census(memory, info);
+        free(v.E);
+        free(v.U);
         assert_int_equal(otimes_memory_sink_attr(memory, "complete")->i64, 1);
         checked++;
         longer += settings.length > 2;
@@ -537,6 +671,7 @@ int main(void)
         cmocka_unit_test(random_subspaces),      cmocka_unit_test(space_of_subspaces),
         cmocka_unit_test(chosen_chains),
     };
+    accuracy_of("virtual");
     otimes_set_blas_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

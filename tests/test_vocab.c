@@ -87,7 +87,11 @@ static void every_byte(void **state)
     load(&vocab, 256);
     for (int b = 0; b < 256; b++) {
         char expected[8];
-        snprintf(expected, sizeof expected, b > 0 && b < 0x80 ? "%c" : "<0x%02X>", b);
+        if (b > 0 && b < 0x80) {
+            snprintf(expected, sizeof expected, "%c", b);
+        } else {
+            snprintf(expected, sizeof expected, "<0x%02X>", (unsigned)b);
+        }
         assert_string_equal(vocab.text[b], expected);
     }
     otimes_vocab_free(&vocab);

@@ -179,7 +179,7 @@ void put_zip(bytes *b, const zip_part *parts, size_t count, const zip_end *end)
         put_le(b, 0x04034b50, 4);
         put_le(b, 0, 22); /* the directory knows better */
         put_le(b, strlen(name), 2);
-        put_le(b, 5, 2); /* extra bytes, as torch pads with */
+        put_le(b, (uint64_t)(5 + parts[i].local_extra), 2); /* extra bytes, as torch pads with */
         put_text(b, name);
         put_text(b, "FBxxx");
         put(b, parts[i].data, parts[i].length);
@@ -279,7 +279,7 @@ void survives(const bytes *b)
     otimes_store store = {0};
     otimes_err err = {0};
     unsigned char *copy = malloc(b->length ? b->length : 1);
-    const otimes_file file = {(char *)FILE_NAME, {copy, (int64_t)b->length}};
+    const otimes_file file = {(char *)FILE_NAME, {.data = copy, .bytes = (int64_t)b->length}};
     assert_non_null(copy);
     memcpy(copy, b->data, b->length);
     if (otimes_torch_recognise(&file.map)) {

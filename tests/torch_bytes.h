@@ -56,6 +56,7 @@ typedef struct zip_part {
     uint64_t claimed; /* length that the directory tells, when not 0 */
     uint64_t header;  /* where the directory says the local header is, when not 0 */
     const char *local_name;
+    int local_extra; /* what its own header says beyond the extra bytes that are there */
 } zip_part;
 
 typedef struct zip_end {

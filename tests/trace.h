@@ -37,6 +37,11 @@ typedef struct trace_edit {
 
 enum { TRACE_CHAINS = 4096 };
 
+/* Changes `rows` rows of a key in place, from row `first` of the batch on (of scores and patterns: of the
+ * sequence), once they were put. In plain_pass alone. */
+typedef void trace_change(void *context, trace_key key, int64_t first, int64_t rows,
+                          int64_t columns, double *values);
+
 typedef struct trace {
     const otimes_model *model;
     const otimes_sequences *batch; /* the caller's */
@@ -46,6 +51,8 @@ typedef struct trace {
     int64_t chain[TRACE_CHAINS]; /* first array of each, counted from 1 */
     pthread_mutex_t lock;
     trace_edit edit;
+    trace_change *change; /* NULL: none */
+    void *context;
     uint64_t zero;     /* OR of 1 << hook for those whose values become 0 once they were put */
     char problem[256]; /* of a visit, which must not fail the test from another thread */
 } trace;

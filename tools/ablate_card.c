@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "number.h"
 
 enum { SHOWN = 10, GRID_COLUMNS = 12 };
 
@@ -79,7 +80,10 @@ static void put_row(FILE *to, const char *label, int width, const measure *loss,
     const measure *const both[] = {loss, logit};
     for (int i = 0; i < 2; i++) {
         if (both[i]->change) {
-            fprintf(to, "  %9.4f  %+9.4f", both[i]->clean + both[i]->change[a], both[i]->change[a]);
+            fputs("  ", to);
+            number_put(to, 9, 4, both[i]->clean + both[i]->change[a]);
+            fputs("  ", to);
+            number_put_signed(to, 9, 4, both[i]->change[a]);
         }
     }
     putc('\n', to);
@@ -154,7 +158,8 @@ static void put_grid(FILE *to, const otimes_memory_sink *result, const char *nam
             snprintf(label, sizeof label, "L%" PRId64, label_of(layer, l));
             fprintf(to, "  %-5s", label);
             for (int64_t h = first; h < first + n; h++) {
-                fprintf(to, " %+7.3f", change[l * head->length + h]);
+                putc(' ', to);
+                number_put_signed(to, 7, 3, change[l * head->length + h]);
             }
             putc('\n', to);
         }
@@ -167,10 +172,14 @@ static void put_head(FILE *to, const otimes_memory_sink *result, int64_t texts, 
     fprintf(to, "method      %s\n", otimes_memory_sink_attr(result, "method")->text);
     fprintf(to, "texts       %" PRId64 "\n", texts);
     if (loss->change) {
-        fprintf(to, "loss        %.4f nats with nothing ablated\n", loss->clean);
+        fputs("loss        ", to);
+        number_put(to, 0, 4, loss->clean);
+        fputs(" nats with nothing ablated\n", to);
     }
     if (logit->change) {
-        fprintf(to, "logit       %.4f of %s\n", logit->clean, target ? target : "the target");
+        fputs("logit       ", to);
+        number_put(to, 0, 4, logit->clean);
+        fprintf(to, " of %s\n", target ? target : "the target");
     }
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "number.h"
 #include "quote.h"
 
 /* Of the lists of rows and columns. */
@@ -94,9 +95,13 @@ static void put_head(const result *r, int64_t head)
     }
     fprintf(r->to, "\n%s\n", r->head->text[head]);
     for (int64_t at = first; at < first + r->places && r->largest.row[at] >= 0; at++) {
-        fprintf(r->to, "  %10.4g  ", (double)r->largest.value[at]);
+        fputs("  ", r->to);
+        number_put_digits(r->to, 10, 4, (double)r->largest.value[at]);
+        fputs("  ", r->to);
         const int own = put_entry(r, r->largest.row[at], r->largest.column[at]);
-        fprintf(r->to, "%*s  %10.4g  ", width - own, "", (double)r->smallest.value[at]);
+        fprintf(r->to, "%*s  ", width - own, "");
+        number_put_digits(r->to, 10, 4, (double)r->smallest.value[at]);
+        fputs("  ", r->to);
         put_entry(r, r->smallest.row[at], r->smallest.column[at]);
         putc('\n', r->to);
     }
@@ -147,7 +152,8 @@ static void put_list(const result *r, const char *which, const char *heading, in
             }
             fputs(k ? ", " : " ", r->to);
             put_token(r, !columns, other);
-            fprintf(r->to, " %.4g", (double)((const float *)value)[at]);
+            putc(' ', r->to);
+            number_put_digits(r->to, 0, 4, (double)((const float *)value)[at]);
         }
         putc('\n', r->to);
     }

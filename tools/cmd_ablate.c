@@ -255,7 +255,7 @@ static int read_members(const options *o, const otimes_model_info *info, request
 static int read_token(const otimes_model *model, const options *o, const char *text,
                       const char *option, int64_t count, int64_t **list, otimes_err *err)
 {
-    int64_t id;
+    int64_t id = 0;
     int rc = text ? token_by_text(model, &o->common, text, option, &id, err) : 0;
     if (rc || !text) {
         return rc;

@@ -8,6 +8,7 @@
 
 #include "command.h"
 #include "fail.h"
+#include "number.h"
 #include "run_options.h"
 #include "text.h"
 
@@ -129,8 +130,13 @@ static void put_summary(FILE *to, const otimes_array *array, const float *data)
         }
     }
     const double n = count ? (double)count : NAN;
-    fprintf(to, "%-36s %10" PRId64 " %11.4g %11.4g %11.4g %11.4g\n", array->name, count, sum / n,
-            sqrt(squares / n), count ? low : NAN, count ? high : NAN);
+    const double shown[] = {sum / n, sqrt(squares / n), count ? low : NAN, count ? high : NAN};
+    fprintf(to, "%-36s %10" PRId64, array->name, count);
+    for (int i = 0; i < 4; i++) {
+        putc(' ', to);
+        number_put_digits(to, 11, 4, shown[i]);
+    }
+    putc('\n', to);
 }
 
 static void put_point(const otimes_model *model, const otimes_memory_sink *result, int hook,

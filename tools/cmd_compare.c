@@ -8,6 +8,7 @@
 #include "command.h"
 #include "compare_card.h"
 #include "fail.h"
+#include "opened.h"
 #include "output.h"
 #include "select.h"
 
@@ -99,9 +100,9 @@ static void defaults(void *memory)
     otimes_compare_settings settings;
     otimes_compare_settings_default(&settings);
     o->measures = settings.measures;
-    o->space = settings.space;
-    o->match = settings.match;
-    o->similarity = settings.similarity;
+    o->space = (int)settings.space;
+    o->match = (int)settings.match;
+    o->similarity = (int)settings.similarity;
 }
 
 static void request_free(request *r)
@@ -110,7 +111,7 @@ static void request_free(request *r)
     otimes_index_list_free(&r->heads);
     free(r->names);
     for (int i = 0; i < OPTS_OPERANDS_MAX; i++) {
-        otimes_model_close(&r->opened[i]);
+        opened_close(&r->opened[i]);
     }
 }
 
@@ -152,7 +153,7 @@ static int open_models(const otimes_model *first, const common_options *common, 
     command_model_settings(common, &settings);
     r->model[0] = first;
     for (int i = 1; i < common->operand_count && !rc; i++) {
-        rc = otimes_model_open(&r->opened[i], common->operand[i], &settings, err);
+        rc = opened_open(&r->opened[i], common->operand[i], &settings, err);
         r->model[i] = r->opened[i];
     }
     return rc;
@@ -192,7 +193,7 @@ static int put_sha256(const options *o, const request *r, otimes_sink *sink, oti
 {
     char *all = NULL;
     size_t length = 0;
-    int format, rc = o->common.output ? output_format(&o->common, 0, &format, err) : 0;
+    int format = 0, rc = o->common.output ? output_format(&o->common, 0, &format, err) : 0;
     if (rc || !o->common.output || format != FORMAT_HDF5 || o->common.operand_count < 2) {
         return rc;
     }

@@ -140,7 +140,7 @@ static int read_point(const otimes_model *model, const char *text,
     const char *rest = text + length;
     settings->mid = !strcmp(rest, ".mid");
     if (length >= sizeof layer || strspn(text, "0123456789") != length ||
-        (*rest && !settings->mid && strcmp(rest, ".pre"))) {
+        (*rest && !settings->mid && strcmp(rest, ".pre") != 0)) {
         return fail(err, OTIMES_ERR_ARGUMENT, "--at: expected final, N, N.pre or N.mid, got '%s'",
                     text);
     }

@@ -6,7 +6,7 @@
 #include "command.h"
 #include "diff_card.h"
 #include "fail.h"
-#include "h5read.h"
+#include "result.h"
 #include "select.h"
 
 typedef struct options {
@@ -59,16 +59,16 @@ static int run(const otimes_model *model, const void *memory, otimes_sink *sink,
     (void)model;
     int rc = read_settings(o, &settings, err);
     if (!rc) {
-        rc = h5read_open(&a, o->common.operand[0], err);
+        rc = result_open(&a, o->common.operand[0], err);
     }
     if (!rc) {
-        rc = h5read_open(&b, o->common.operand[1], err);
+        rc = result_open(&b, o->common.operand[1], err);
     }
     if (!rc) {
         rc = otimes_diff(&a, &b, &settings, sink, &equal, err);
     }
-    h5read_close(&a);
-    h5read_close(&b);
+    result_close(&a);
+    result_close(&b);
     return !rc && !equal ? COMMAND_DIFFERS : rc;
 }
 

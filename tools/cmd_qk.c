@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "number.h"
 #include "quote.h"
 #include "select.h"
 
@@ -132,15 +133,6 @@ static void put_title(const table *t)
     }
 }
 
-static void put_number(FILE *to, double value)
-{
-    if (isnan(value)) {
-        fprintf(to, "%10s", "-");
-    } else {
-        fprintf(to, "%10.3f", value);
-    }
-}
-
 static void put_token(const table *t, int32_t id)
 {
     const char *text = otimes_model_token(t->model, id);
@@ -170,7 +162,8 @@ static void put_entries(const table *t, const char *what, int64_t pair, int form
         put_token(t, row[at]);
         fputs(" <- ", t->to);
         put_token(t, column[at]);
-        fprintf(t->to, " %.3g", (double)value[at]);
+        putc(' ', t->to);
+        number_put_digits(t->to, 0, 3, (double)value[at]);
     }
     putc('\n', t->to);
 }
@@ -188,9 +181,9 @@ static void put_forms(const table *t, int64_t shown)
         for (int form = pair ? OTIMES_QK_Q : OTIMES_QK_DIRECT; form < OTIMES_QK_FORMS; form++) {
             const int64_t at = (pair * OTIMES_QK_FORMS + form) * offsets;
             fprintf(t->to, "%-11s %-10s", norms->axis[0]->text[pair], norms->axis[1]->text[form]);
-            put_number(t->to, score[at]);
-            put_number(t->to, copying[at]);
-            put_number(t->to, excess[at]);
+            number_put(t->to, 10, 3, score[at]);
+            number_put(t->to, 10, 3, copying[at]);
+            number_put(t->to, 10, 3, excess[at]);
             if (entries) {
                 put_entries(t, "", pair, form);
             } else {
@@ -214,7 +207,7 @@ static void put_table(const table *t, int64_t top)
     for (int64_t i = 0; i < shown; i++) {
         fprintf(t->to, "%-12s", labels->axis[0]->text[i]);
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
-            put_number(t->to, ((const double *)data_of(t, names[k]))[i]);
+            number_put(t->to, 10, 3, ((const double *)data_of(t, names[k]))[i]);
         }
         fputs(is[i] == 1 ? "  induction\n" : is[i] < 0 ? "  cannot be told\n" : "\n", t->to);
     }

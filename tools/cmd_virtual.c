@@ -77,7 +77,7 @@ static void defaults(void *memory)
     o->length = settings.length;
     o->budget = settings.budget;
     o->entries = settings.entries;
-    o->order = settings.order;
+    o->order = (int)settings.order;
     o->vocab = settings.vocab;
 }
 

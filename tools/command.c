@@ -10,6 +10,7 @@
 #include "fail.h"
 #include "guard.h"
 #include "identity.h"
+#include "opened.h"
 #include "output.h"
 #include "quote.h"
 #include "sink_null.h"
@@ -73,6 +74,14 @@ void command_model_settings(const common_options *options, otimes_model_settings
     settings->state_dict = options->state_dict;
 }
 
+/* Where a file of weights changed under the run, that is what is wrong, whatever came of it. */
+static int blame_change(int rc, otimes_err *err)
+{
+    const int stopped = rc == OTIMES_ERR_CANCELLED && stop_signal();
+    const int changed = stopped ? 0 : opened_unchanged(err);
+    return changed ? changed : rc;
+}
+
 /* One line that says why the run ended, and what is left of it. */
 static void say_kept(const output *out, int code, otimes_err *err)
 {
@@ -91,7 +100,8 @@ static void say_kept(const output *out, int code, otimes_err *err)
         snprintf(from, sizeof from, " from text %lld", (long long)text);
     }
     if (kept) {
-        fail(err, code, "%.*s; --resume goes on%s", (int)(sizeof why - 80), why, from);
+        fail(err, code, "%.*s; --resume goes on%s%s", (int)(sizeof why - 80), why, from,
+             opened_unchanged(NULL) ? " once it is as it was" : "");
     } else {
         fail(err, code, "%.*s, nothing was written", (int)(sizeof why - 80), why);
     }
@@ -115,6 +125,7 @@ static int run_to_output(const command *cmd, const common_options *options,
     }
     progress_clear(&out.bar);
     if (rc) {
+        rc = blame_change(rc, err);
         say_kept(&out, rc, err);
     }
     if (!rc && out.format == FORMAT_NULL && !options->quiet) {
@@ -125,6 +136,22 @@ static int run_to_output(const command *cmd, const common_options *options,
     return rc ? rc : answer;
 }
 
+/* What a command is told to read must not be what it is told to write. Weights in a folder are looked at
+ * when they are open. */
+static int check_inputs(const common_options *o, otimes_err *err)
+{
+    const char *const files[] = {o->config, o->text_file};
+    int same = 0;
+    for (int i = 0; o->output && i < o->operand_count; i++) {
+        same = same || opened_same(o->operand[i], o->output);
+    }
+    for (size_t i = 0; o->output && i < sizeof files / sizeof *files; i++) {
+        same = same || (files[i] && opened_same(files[i], o->output));
+    }
+    return same ? fail(err, OTIMES_ERR_IO, "%s: expected another file than what is read", o->output)
+                : 0;
+}
+
 /* Everything between parsed options and an exit; a code of the library. */
 static int run_parsed(const command *cmd, const common_options *options, const char *line,
                       otimes_err *err)
@@ -133,6 +160,7 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     otimes_model_settings settings;
     const int card = cmd->card && !output_wanted(options);
     int format, rc = card || cmd->act ? 0 : output_format(options, cmd->weights, &format, err);
+    rc = rc ? rc : check_inputs(options, err);
     if (rc) {
         return rc;
     }
@@ -141,7 +169,8 @@ static int run_parsed(const command *cmd, const common_options *options, const c
         /* The library's own loops use the threads; products inside them are one thread's, so that
          * every bit is the same at any number of threads. */
         otimes_set_blas_threads(1);
-        rc = otimes_model_open(&model, options->model, &settings, err);
+        rc = otimes_reserve_threads(settings.threads, err);
+        rc = rc ? rc : opened_open(&model, options->model, &settings, err);
     }
     if (rc) {
         return rc;
@@ -149,7 +178,8 @@ static int run_parsed(const command *cmd, const common_options *options, const c
     rc = cmd->act ? cmd->act(model, options, line, err)
          : card   ? cmd->card(model, options, stdout, err)
                   : run_to_output(cmd, options, model, line, err);
-    otimes_model_close(&model);
+    rc = cmd->act || card ? blame_change(rc, err) : rc;
+    opened_close(&model);
     return rc;
 }
 
@@ -158,8 +188,15 @@ int command_result(int (*run)(const otimes_model *model, const void *options, ot
                    const otimes_model *model, const void *options, otimes_memory_sink **result,
                    otimes_err *err)
 {
-    const int rc = otimes_memory_sink_new(result, err);
-    return rc ? rc : run(model, options, otimes_memory_sink_sink(*result), err);
+    int rc = otimes_memory_sink_new(result, err);
+    if (rc) {
+        return rc;
+    }
+    otimes_sink_ops ops = *otimes_memory_sink_sink(*result)->ops;
+    otimes_sink sink = {&ops, otimes_memory_sink_sink(*result)->state};
+    ops.progress = output_stops;
+    rc = run(model, options, &sink, err);
+    return rc ? rc : opened_unchanged(err);
 }
 
 /* One line on stderr, and the exit status that goes with the code. */

@@ -64,7 +64,7 @@ int command_run(const command *cmd, int argc, char **argv);
 void command_model_settings(const common_options *options, otimes_model_settings *settings);
 
 /* Runs a command's `run` into memory, for its card. Release *result with otimes_memory_sink_free, also
- * after an error. What run returns, OTIMES_ERR_MEMORY. */
+ * after an error. What run returns, OTIMES_ERR_MEMORY, OTIMES_ERR_IO when the model changed. */
 OTIMES_MUST_CHECK int command_result(int (*run)(const otimes_model *model, const void *options,
                                                 otimes_sink *sink, otimes_err *err),
                                      const otimes_model *model, const void *options,

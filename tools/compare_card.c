@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "number.h"
 #include "quote.h"
 
 /* Of more models than so many, a line each instead of a table each. */
@@ -46,15 +47,6 @@ static void put_node(const card *c, int64_t node, int width)
 {
     put_head(c, number_on(c->layer, node / c->head->length),
              number_on(c->head, node % c->head->length), width);
-}
-
-static void put_number(const card *c, double value, int width)
-{
-    if (isnan(value)) {
-        fprintf(c->to, "%*s", width, "-");
-    } else {
-        fprintf(c->to, "%*.3f", width, value);
-    }
 }
 
 /* Over the numbers that are there. */
@@ -99,8 +91,8 @@ static void put_drift(const card *c)
         putc(' ', c->to);
         for (int i = 0; i < 6; i++) {
             fputs(i == 3 ? " " : "", c->to);
-            put_number(c, mean_of((const double *)data_of(c, columns[i]) + m * c->heads, c->heads),
-                       9);
+            number_put(c->to, 9, 3,
+                       mean_of((const double *)data_of(c, columns[i]) + m * c->heads, c->heads));
         }
         const double *of = k ? k + m * c->heads * c->heads : NULL;
         int64_t best = -1;
@@ -134,7 +126,7 @@ static void put_neighbors(const card *c, int64_t other, int64_t node)
         }
         fputs("  ", c->to);
         put_head(c, layer[at], head[at], 7);
-        put_number(c, similarity[at], 6);
+        number_put(c->to, 6, 3, similarity[at]);
     }
 }
 
@@ -148,7 +140,7 @@ static void put_heads(const card *c, int64_t other)
         put_node(c, i, 8);
         if (layer) {
             put_head(c, layer[at], head[at], 9);
-            put_number(c, similarity[at], 10);
+            number_put(c->to, 10, 3, similarity[at]);
         }
         put_neighbors(c, other, i);
         putc('\n', c->to);
@@ -191,7 +183,7 @@ static void put_other(const card *c, int64_t other)
         fprintf(c->to, "%" PRId64 " of %" PRId64 " heads matched with those of the same place; ",
                 same, c->heads);
         fputs("mean similarity", c->to);
-        put_number(c, mean_of(match + other * c->heads, c->heads), 6);
+        number_put(c->to, 6, 3, mean_of(match + other * c->heads, c->heads));
         putc('\n', c->to);
     }
 }

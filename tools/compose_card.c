@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "number.h"
 #include "quote.h"
 
 /* A score and where it stands in its array. */
@@ -103,14 +104,10 @@ static int put_strongest(const card *c, const char *title, const char *name, con
         char from[80], to[80], both[168];
         name_ends(array, list[i].at, from, to, sizeof from);
         snprintf(both, sizeof both, "%s -> %s", from, to);
-        fprintf(c->to, "%-44s%10.4f%+10.4f", both, (double)list[i].score,
-                (double)list[i].score - c->baseline);
-        const double deviations = (double)((const float *)z)[list[i].at];
-        if (isnan(deviations)) {
-            fprintf(c->to, "%10s\n", "-");
-        } else {
-            fprintf(c->to, "%10.1f\n", deviations);
-        }
+        fprintf(c->to, "%-44s%10.4f", both, (double)list[i].score);
+        number_put_signed(c->to, 10, 4, (double)list[i].score - c->baseline);
+        number_put(c->to, 10, 1, (double)((const float *)z)[list[i].at]);
+        putc('\n', c->to);
     }
     free(list);
     return 0;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "number.h"
 #include "quote.h"
 
 enum { BAR = 24, CONTEXT = 12 };
@@ -106,8 +107,9 @@ static void put_source(const result *r, int64_t text, int64_t where, int64_t tar
 {
     int64_t layer, head, best = 0;
     char rest;
-    if (!r->source.data ||
-        sscanf(component, "L%" SCNd64 "H%" SCNd64 "%c", &layer, &head, &rest) != 2) {
+    /* NOLINTNEXTLINE(cert-err34-c): names that the analysis gave, of layers and heads it has */
+    const int read = sscanf(component, "L%" SCNd64 "H%" SCNd64 "%c", &layer, &head, &rest);
+    if (!r->source.data || read != 2) {
         return;
     }
     const otimes_array *a = r->source.array;
@@ -118,9 +120,16 @@ static void put_source(const result *r, int64_t text, int64_t where, int64_t tar
         const double value = fabs(number(&r->source, row + k));
         best = value > fabs(number(&r->source, row + best)) ? k : best;
     }
-    fprintf(r->to, "%*s %+9.3f from %3" PRId64 " ", indent, "", number(&r->source, row + best),
-            best);
+    fprintf(r->to, "%*s ", indent, "");
+    number_put_signed(r->to, 9, 3, number(&r->source, row + best));
+    fprintf(r->to, " from %3" PRId64 " ", best);
     put_token(r, text, best);
+}
+
+static void put_named(const result *r, const char *name, double value)
+{
+    fprintf(r->to, "  %-14s ", name);
+    number_put_signed(r->to, 9, 3, value);
 }
 
 static void put_components(const result *r, int64_t text, int64_t where, int64_t target)
@@ -139,10 +148,12 @@ static void put_components(const result *r, int64_t text, int64_t where, int64_t
             rest += value;
             continue;
         }
-        fprintf(r->to, "  %-14s %+9.3f", label(&r->attribution, 3, c), value);
+        put_named(r, label(&r->attribution, 3, c), value);
         if (r->norm.data && !isnan(number(&r->norm, where * r->components + c))) {
-            fprintf(r->to, " %9.3f  %+6.2f", number(&r->norm, where * r->components + c),
-                    number(&r->cosine, where * r->components + c));
+            putc(' ', r->to);
+            number_put(r->to, 9, 3, number(&r->norm, where * r->components + c));
+            fputs("  ", r->to);
+            number_put_signed(r->to, 6, 2, number(&r->cosine, where * r->components + c));
         } else if (r->norm.data) {
             fprintf(r->to, " %9s  %6s", "", "");
         }
@@ -152,9 +163,11 @@ static void put_components(const result *r, int64_t text, int64_t where, int64_t
         putc('\n', r->to);
     }
     if (shown < r->components) {
-        fprintf(r->to, "  %-14s %+9.3f\n", "the others", rest);
+        put_named(r, "the others", rest);
+        putc('\n', r->to);
     }
-    fprintf(r->to, "  %-14s %+9.3f\n", "sum", number(&r->value, where * r->targets + target));
+    put_named(r, "sum", number(&r->value, where * r->targets + target));
+    putc('\n', r->to);
 }
 
 static void put_neurons(const result *r, int64_t where, int64_t target)
@@ -170,7 +183,8 @@ static void put_neurons(const result *r, int64_t where, int64_t target)
         snprintf(name, sizeof name, "L%" PRId32 "N%" PRId32,
                  ((const int32_t *)r->neuron_layer.data)[row + k],
                  ((const int32_t *)r->neuron_index.data)[row + k]);
-        fprintf(r->to, "  %-14s %+9.3f  ", name, number(&r->neuron, row + k));
+        put_named(r, name, number(&r->neuron, row + k));
+        fputs("  ", r->to);
         put_bar(r->to, number(&r->neuron, row + k), largest);
         putc('\n', r->to);
     }
@@ -185,9 +199,10 @@ static void put_lens(const result *r, int64_t where, int64_t target)
     }
     fprintf(r->to, "\n  %-14s %9s %9s  %6s\n", "lens at", "logit", "rank", "prob");
     for (int64_t p = 0; p < points; p++) {
-        fprintf(r->to, "  %-14s %+9.3f %9" PRId64 "  %6.4f  ", label(&r->lens, 3, p),
-                number(&r->lens, row + p), ((const int64_t *)r->rank.data)[row + p],
-                exp(number(&r->log_prob, row + p)));
+        put_named(r, label(&r->lens, 3, p), number(&r->lens, row + p));
+        fprintf(r->to, " %9" PRId64 "  ", ((const int64_t *)r->rank.data)[row + p]);
+        number_put(r->to, 6, 4, exp(number(&r->log_prob, row + p)));
+        fputs("  ", r->to);
         put_bar(r->to, number(&r->lens, row + p), largest);
         putc('\n', r->to);
     }
@@ -222,7 +237,9 @@ static void put_target(const result *r, int64_t text, int64_t where, int64_t tar
         fputs(" against ", r->to);
         put_output_token(r, against);
     }
-    fprintf(r->to, ": logit%s %+.3f\n", against >= 0 ? " difference" : "", number(&r->value, at));
+    fprintf(r->to, ": logit%s ", against >= 0 ? " difference" : "");
+    number_put_signed(r->to, 0, 3, number(&r->value, at));
+    putc('\n', r->to);
     put_components(r, text, where, target);
     put_neurons(r, where, target);
     put_lens(r, where, target);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A damaged file can make the HDF5 library itself crash (1.10 follows references into global heaps
- * without looking). Between guard_begin and guard_end that ends the program with one line, as any
- * other damage does.
+ * The end of the program inside a signal handler: one line, and nothing half written left. Only what is
+ * safe there is used.
  */
 #ifndef GUARD_H
 #define GUARD_H
@@ -13,8 +12,10 @@ void guard_command(const char *command, int status);
 /* What is being written and to be removed then; NULL: nothing. The name must live on. */
 void guard_output(const char *path);
 
-/* The name of the file that is read must live until guard_end. Not nested. */
-void guard_begin(const char *path);
-void guard_end(void);
+/* What a handler does about it: removes the output. Safe in one. */
+void guard_remove_output(void);
+
+/* In a handler: one line, the output removed, the end of the program. */
+void guard_fail(const char *file, const char *what) __attribute__((noreturn));
 
 #endif

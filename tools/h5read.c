@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "fail.h"
-#include "guard.h"
 #include "h5read_parts.h"
 
 #define FACT_BYTES ((size_t)16 << 20) /* of all texts that are facts */
@@ -27,10 +26,9 @@ typedef struct quiet {
     void *data;
 } quiet;
 
-static quiet hush(const char *path)
+static quiet hush(void)
 {
     quiet before = {NULL, NULL};
-    guard_begin(path);
     H5Eget_auto2(H5E_DEFAULT, &before.report, &before.data);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     return before;
@@ -39,7 +37,6 @@ static quiet hush(const char *path)
 static void unhush(quiet before)
 {
     H5Eset_auto2(H5E_DEFAULT, before.report, before.data);
-    guard_end();
 }
 
 static void *take_text(size_t size, void *info)
@@ -148,7 +145,7 @@ static int read_block(const otimes_reader *reader, int64_t index, const int64_t 
         arena_free(&self->block);
         self->target = &self->block;
     }
-    const quiet before = hush(self->path);
+    const quiet before = hush();
     const int rc = use(self, index) < 0 || read_selected(self, index, start, count, data) < 0
                        ? h5read_fail(self, about->name, err)
                        : 0;
@@ -238,7 +235,7 @@ int h5read_open(otimes_reader *reader, const char *path, otimes_err *err)
                       .labels = {.most = LABEL_BYTES},
                       .block = {.most = TEXT_BYTES}};
     *reader = (otimes_reader){&ops, self, path};
-    const quiet before = hush(self->path);
+    const quiet before = hush();
     rc = open_parts(self, err);
     unhush(before);
     if (rc) {
@@ -249,7 +246,7 @@ int h5read_open(otimes_reader *reader, const char *path, otimes_err *err)
 
 static void close_ids(h5_file *self)
 {
-    const quiet before = hush(self->path);
+    const quiet before = hush();
     if (self->open >= 0) {
         H5Dclose(self->open);
     }

@@ -219,7 +219,9 @@ static int remember(state *self, const journal_record *block, otimes_err *err)
         self->past = grown;
         self->past_capacity = capacity;
     }
-    self->past[self->past_count++] = *block;
+    journal_record *kept = &self->past[self->past_count++];
+    *kept = *block;
+    kept->check = journal_check(0, block, self->file.data); /* of what it says alone */
     self->sorted = 0;
     of->widest = of->widest < block->count[0] ? block->count[0] : of->widest;
     note_end(of, block);
@@ -301,7 +303,7 @@ static int is_past(state *self, const journal_record *block, const void *data, i
     for (int64_t i = first_not_before(self, block);
          i < self->past_count && !compare_blocks(&self->past[i], block); i++) {
         *past = 1;
-        same = same || self->past[i].check == journal_check(block, data);
+        same = same || self->past[i].check == journal_check(0, block, data);
     }
     return !*past || same
                ? 0

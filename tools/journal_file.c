@@ -44,9 +44,10 @@ uint64_t journal_sum(const void *data, int64_t bytes)
     return mix(0xcbf29ce484222325, data, bytes);
 }
 
-uint64_t journal_check(const journal_record *record, const void *data)
+uint64_t journal_check(uint64_t before, const journal_record *record, const void *data)
 {
-    const uint64_t hash = mix(0xcbf29ce484222325, record, offsetof(journal_record, check));
+    uint64_t hash = mix(0xcbf29ce484222325, &before, sizeof before);
+    hash = mix(hash, record, offsetof(journal_record, check));
     return mix(hash, data, record->bytes);
 }
 
@@ -128,6 +129,7 @@ static int find_end(journal_file *file, int64_t size, otimes_err *err)
            (r.kind == JOURNAL_ARRAY || r.kind == JOURNAL_BLOCK || r.kind == JOURNAL_KEPT) &&
            r.id >= 0 && r.bytes >= 0 && r.bytes <= size - at - (int64_t)sizeof r) {
         at += (int64_t)sizeof r + r.bytes;
+        file->end_after = r.check;
     }
     file->end = at;
     file->resumed = at > file->next;
@@ -210,7 +212,7 @@ int journal_file_peek(journal_file *file, journal_record *record, otimes_err *er
     }
     /* What is damaged is dropped with all that follows, and computed again. */
     if (!read_at(file, file->data, record->bytes, file->next + (int64_t)sizeof *record) ||
-        journal_check(record, file->data) != record->check) {
+        journal_check(file->next_after, record, file->data) != record->check) {
         journal_file_drop(file);
         return 0;
     }
@@ -222,12 +224,14 @@ int journal_file_peek(journal_file *file, journal_record *record, otimes_err *er
 void journal_file_drop(journal_file *file)
 {
     file->end = file->next;
+    file->end_after = file->next_after;
     file->loaded = 0;
 }
 
 void journal_file_advance(journal_file *file, const journal_record *record)
 {
     file->next += (int64_t)sizeof *record + record->bytes;
+    file->next_after = record->check;
     file->loaded = 0;
 }
 
@@ -244,6 +248,7 @@ static int begin(journal_file *file, otimes_err *err)
         rc = write_at(file, file->identity, first.identity_bytes, sizeof first, err);
     }
     file->next = file->end = (int64_t)sizeof first + first.identity_bytes;
+    file->next_after = file->end_after = 0;
     return rc;
 }
 
@@ -252,7 +257,7 @@ int journal_file_append(journal_file *file, journal_record *record, const void *
 {
     const int reads = file->next < file->end;
     int rc = file->begun ? 0 : begin(file, err);
-    record->check = journal_check(record, data);
+    record->check = journal_check(file->end_after, record, data);
     if (!rc) {
         rc = write_at(file, record, sizeof *record, file->end, err);
     }
@@ -261,7 +266,11 @@ int journal_file_append(journal_file *file, journal_record *record, const void *
     }
     if (!rc) {
         file->end += (int64_t)sizeof *record + record->bytes;
-        file->next = reads ? file->next : file->end; /* what this run wrote it need not read */
+        file->end_after = record->check;
+        if (!reads) { /* what this run wrote it need not read */
+            file->next = file->end;
+            file->next_after = file->end_after;
+        }
     }
     return rc;
 }

@@ -20,7 +20,7 @@ typedef struct journal_record {
     int32_t id;    /* arrays are numbered as they were declared */
     int64_t bytes; /* of the data */
     int64_t start[OTIMES_MAX_DIMS], count[OTIMES_MAX_DIMS]; /* of a block; 0 beyond its axes */
-    uint64_t check; /* of what stands before it and of the data */
+    uint64_t check; /* of the record before, of what stands before it, and of the data */
 } journal_record;
 
 typedef struct journal_file {
@@ -28,8 +28,10 @@ typedef struct journal_file {
     int fd;
     int begun;   /* it holds this run's records, or those of the run that this one goes on with */
     int resumed; /* it held records of an earlier run */
-    int64_t next, end; /* the record to be read next; the end of the last */
-    char *data;        /* of the record at `next` */
+    int64_t next, end;              /* the record to be read next; the end of the last */
+    uint64_t next_after, end_after; /* checks of the records before these: what was taken out of the
+                                       file, or stands in it twice, breaks the chain */
+    char *data;                     /* of the record at `next` */
     int64_t capacity;
     int loaded; /* data is read and right */
 } journal_file;
@@ -54,7 +56,8 @@ OTIMES_MUST_CHECK int journal_file_append(journal_file *file, journal_record *re
                                           const void *data, otimes_err *err);
 
 uint64_t journal_sum(const void *data, int64_t bytes);
-uint64_t journal_check(const journal_record *record, const void *data);
+/* `before` is the check of the record before. */
+uint64_t journal_check(uint64_t before, const journal_record *record, const void *data);
 
 /* Releases everything. The file is removed unless it is kept, or was never this run's. */
 void journal_file_close(journal_file *file, int keep);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "number.h"
 #include "quote.h"
 
 /* Arrays of the result; NULL where one was not written. */
@@ -119,7 +120,8 @@ static void put_expected(FILE *to, const view *v, int64_t at, const widths *w)
         const int64_t entry = at * v->top + k;
         fputs("  ", to);
         put_label(to, label(v->model, 1, v->id[entry], number), k < COLUMNS ? w->expected[k] : 0);
-        fprintf(to, " %4.1f%%", 100 * exp((double)v->value[entry]));
+        putc(' ', to);
+        number_put_percent(to, 5, 1, exp((double)v->value[entry]));
     }
 }
 
@@ -130,7 +132,9 @@ static void put_place(FILE *to, const view *v, int64_t text, int64_t i, const wi
     fprintf(to, "%8" PRId64 "  ", position_of(v, text, i));
     put_label(to, read_label(v, text, i, number), w->token);
     if (v->next && v->rank[at] >= 0) {
-        fprintf(to, "  %6.2f%%  %6" PRId64, 100 * exp((double)v->next[at]), v->rank[at]);
+        fputs("  ", to);
+        number_put_percent(to, 7, 2, exp((double)v->next[at]));
+        fprintf(to, "  %6" PRId64, v->rank[at]);
     } else if (v->next) {
         fprintf(to, "  %7s  %6s", "", "");
     }
@@ -163,16 +167,20 @@ static void put_loss(FILE *to, const view *v)
     putc('\n', to);
     for (int64_t t = 0; t < v->texts; t++) {
         if (v->texts > 1) {
-            fprintf(to, "text %" PRId64 "  loss %.4f, %" PRId64 " predicted\n", t, v->loss[t],
-                    v->predicted[t]);
+            fprintf(to, "text %" PRId64 "  loss ", t);
+            number_put(to, 0, 4, v->loss[t]);
+            fprintf(to, ", %" PRId64 " predicted\n", v->predicted[t]);
         }
         sum += v->predicted[t] ? v->loss[t] * (double)v->predicted[t] : 0;
         count += v->predicted[t];
     }
     if (count) {
         const double loss = sum / (double)count;
-        fprintf(to, "mean loss %.4f nats a token, perplexity %.3f, %" PRId64 " predicted\n", loss,
-                exp(loss), count);
+        fputs("mean loss ", to);
+        number_put(to, 0, 4, loss);
+        fputs(" nats a token, perplexity ", to);
+        number_put(to, 0, 3, exp(loss));
+        fprintf(to, ", %" PRId64 " predicted\n", count);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "number.h"
 #include "quote.h"
 
 enum { SHOWN_TOKENS = 5, INDENT = 10 };
@@ -96,11 +97,7 @@ static int order(const card *c, neurons_sort sort, place **places, int64_t *coun
 static void put_number(const card *c, const char *name, int64_t at, int decimals)
 {
     const double *data = data_of(c, name);
-    if (!data || isnan(data[at])) {
-        fprintf(c->to, "%10s", "-");
-    } else {
-        fprintf(c->to, "%10.*f", decimals, data[at]);
-    }
+    number_put(c->to, 10, decimals, data ? data[at] : (double)NAN);
 }
 
 static void put_tokens(const card *c, const char *what, const char *name, int64_t at, int output)

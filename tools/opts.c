@@ -117,7 +117,7 @@ static int store(const opt *o, int off, const char *argument, char *options, oti
 {
     char name[64];
     int64_t number;
-    int *as_int = (int *)(void *)(options + o->offset), value, rc;
+    int *as_int = (int *)(void *)(options + o->offset), value = 0, rc;
     switch (o->kind) {
     case OPT_FLAG:
         *as_int = 1;

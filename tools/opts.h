@@ -132,7 +132,7 @@ void opts_collect(const struct command *cmd, opts_known *all);
 
 /* The option called `name` (length bytes, no dashes) or `letter`, or NULL; *off when it is the negative of
  * a switch. */
-const opt *opts_find_long(const opts_known *all, const char *name, size_t length, int *off);
+const opt *opts_find_long(const opts_known *all, const char *word, size_t length, int *off);
 const opt *opts_find_letter(const opts_known *all, char letter);
 
 int opts_takes_argument(const opt *o);

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "number.h"
+
 typedef struct view {
     const otimes_memory_sink *result;
     int64_t texts;
@@ -45,17 +47,28 @@ static void put_head(FILE *to, const view *v)
     }
 }
 
+static void put_row(FILE *to, const char *label, const double *values, int count)
+{
+    fprintf(to, "%-14s", label);
+    for (int i = 0; i < count; i++) {
+        putc(' ', to);
+        number_put(to, i < 3 ? 10 : 11, 4, values[i]); /* "conditional" is a longer title */
+    }
+    putc('\n', to);
+}
+
 static void put_orders(FILE *to, const view *v, int64_t layers)
 {
     fprintf(to, "\n%-14s %10s %10s  nats a token\n", "paths", "loss", "gain");
-    fprintf(to, "%-14s %10.4f\n", "none", otimes_memory_sink_attr(v->result, "uniform_loss")->f64);
+    put_row(to, "none", &otimes_memory_sink_attr(v->result, "uniform_loss")->f64, 1);
     for (int64_t k = 0; k <= layers; k++) {
         char label[40];
         snprintf(label, sizeof label, k ? "up to order %" PRId64 : "order %" PRId64, k);
-        fprintf(to, "%-14s %10.4f %10.4f\n", label, mean(v, "loss", layers + 1, k),
-                mean(v, "gain", layers + 1, k));
+        const double both[] = {mean(v, "loss", layers + 1, k), mean(v, "gain", layers + 1, k)};
+        put_row(to, label, both, 2);
     }
-    fprintf(to, "%-14s %10.4f\n", "the model", mean(v, "model_loss", 1, 0));
+    const double loss = mean(v, "model_loss", 1, 0);
+    put_row(to, "the model", &loss, 1);
 }
 
 static void put_layers(FILE *to, const view *v, int64_t layers)
@@ -65,9 +78,10 @@ static void put_layers(FILE *to, const view *v, int64_t layers)
     for (int64_t l = 0; l < layers; l++) {
         char label[24];
         snprintf(label, sizeof label, "L%" PRId64, l);
-        fprintf(to, "%-14s %10.4f %10.4f %10.4f %11.4f\n", label, mean(v, "loss_only", layers, l),
-                mean(v, "marginal", layers, l), mean(v, "loss_without", layers, l),
-                mean(v, "conditional", layers, l));
+        const double all[] = {mean(v, "loss_only", layers, l), mean(v, "marginal", layers, l),
+                              mean(v, "loss_without", layers, l),
+                              mean(v, "conditional", layers, l)};
+        put_row(to, label, all, 4);
     }
 }
 

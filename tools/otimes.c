@@ -11,6 +11,7 @@
 #include "command.h"
 #include "commands_json.h"
 #include "complete.h"
+#include "opened.h"
 #include "quote.h"
 #include "sink_h5.h"
 #include "stop.h"
@@ -169,6 +170,7 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     }
     stop_install();
+    opened_install();
     int status = dispatch(argc, argv);
     const int failed = ferror(stdout);
     const command *cmd = argc > 1 ? command_find(commands, argv[1]) : NULL;

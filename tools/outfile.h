@@ -11,15 +11,20 @@ typedef struct outfile {
     char *path; /* the final name */
     char *tmp;  /* <path>.tmp, where it is written; NULL: `path` is a device or pipe and is written
                    directly */
+    int own;    /* descriptor of .tmp, locked, as long as there is one */
 } outfile;
 
 /* Finds out before anything is computed whether path can be written, and creates <path>.tmp empty.
- * A device or pipe is refused unless allow_device. OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
+ * A device or pipe is refused unless allow_device, and so is what another run is writing.
+ * OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
 OTIMES_MUST_CHECK int outfile_begin(outfile *file, const char *path, int allow_device,
                                     otimes_err *err);
 
 /* What to open for writing. */
 const char *outfile_name(const outfile *file);
+
+/* For HDF5, which locks what it writes itself: until the file is committed the lock is let go. */
+void outfile_unlock(const outfile *file);
 
 /* The closed .tmp file goes to disk and takes the final name. */
 OTIMES_MUST_CHECK int outfile_commit(outfile *file, otimes_err *err);

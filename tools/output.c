@@ -12,6 +12,7 @@
 #include "identity.h"
 #include "journal.h"
 #include "layout.h"
+#include "opened.h"
 #include "sink_h5.h"
 #include "sink_null.h"
 #include "sink_safetensors.h"
@@ -55,15 +56,15 @@ static int put_text(output *out, const char *name, const char *text, otimes_err 
     return first_of(out)->ops->attribute(first_of(out), &attr, err);
 }
 
-static int is_stopped(otimes_sink *sink, double done, double total)
+int output_stops(otimes_sink *sink, double done, double total)
 {
-    (void)sink, (void)done, (void)total; /* the bar is at its end already */
-    return stop_signal() != 0;
+    (void)sink, (void)done, (void)total;
+    return stop_signal() || opened_changed();
 }
 
 int output_sha256(const otimes_model *model, char **text, otimes_err *err)
 {
-    static const otimes_sink_ops watch = {.progress = is_stopped};
+    static const otimes_sink_ops watch = {.progress = output_stops}; /* the bar is at its end */
     otimes_sink sink = {.ops = &watch};
     return otimes_model_sha256_watched(model, &sink, text, err);
 }
@@ -178,7 +179,7 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
 {
     output *out = output_of(sink);
     otimes_sink *to = first_of(out);
-    if (stop_signal()) {
+    if (output_stops(sink, 0, 0)) {
         return fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED));
     }
     double bytes = out->arrays[id].entry;
@@ -203,7 +204,7 @@ static int has(otimes_sink *sink, int id, const int64_t *start, const int64_t *c
 static int show_progress(otimes_sink *sink, double done, double total)
 {
     progress_update(&output_of(sink)->bar, done, total);
-    return stop_signal() != 0;
+    return output_stops(sink, done, total);
 }
 
 static int finish_nothing(otimes_sink *sink, otimes_err *err)
@@ -305,7 +306,7 @@ int output_open(output *out, const command *cmd, const common_options *options,
     if (rc) {
         return rc;
     }
-    if (options->output && strcmp(options->output, "-")) {
+    if (options->output && strcmp(options->output, "-") != 0) {
         stop_ignore_pipes();
     }
     if (options->space_check && (out->format == FORMAT_HDF5 || out->format == FORMAT_SAFETENSORS)) {
@@ -340,6 +341,10 @@ int output_finish(output *out, otimes_err *err)
     if (!rc && out->format == FORMAT_HDF5) { /* where a result stays */
         rc = put_sha256(out, err);
     }
+    if (rc) {
+        return rc;
+    }
+    rc = opened_unchanged(err);
     if (rc) {
         return rc;
     }

@@ -54,7 +54,11 @@ OTIMES_MUST_CHECK int output_open(output *out, const struct command *command,
                                   const common_options *options, const otimes_model *model,
                                   const char *command_line, otimes_err *err);
 
-/* otimes_model_sha256, which a signal ends. */
+/* Whether a run has to end before its time: a signal asks for it, or what it reads has changed. The
+ * form of a sink's word about progress, for sinks that have nothing to show. */
+int output_stops(otimes_sink *sink, double done, double total);
+
+/* otimes_model_sha256, which output_stops ends. */
 OTIMES_MUST_CHECK int output_sha256(const otimes_model *model, char **text, otimes_err *err);
 
 /* Adds what is costly (the sha256 of the weights), and completes the result. */

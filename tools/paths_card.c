@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "number.h"
 #include "quote.h"
 
 enum { BAR = 16, CONTEXT = 12, LABEL = 24, SETS = 16, CARRIERS = 2 };
@@ -134,9 +135,12 @@ static void put_value(const result *r, int64_t c)
         fputs(" against ", r->to);
         put_output_token(r, against);
     }
-    fprintf(r->to, ": %s %+.3f", what, frozen);
+    fprintf(r->to, ": %s ", what);
+    number_put_signed(r->to, 0, 3, frozen);
     if (strstr(what, "loss")) {
-        fprintf(r->to, " (the loss is %.3f)", model);
+        fputs(" (the loss is ", r->to);
+        number_put(r->to, 0, 3, model);
+        putc(')', r->to);
     } else if (fabs(model - frozen) > 1e-3 * fmax(1, fabs(frozen))) {
         fprintf(r->to, " (soft-capped %+.3f)", model);
     }
@@ -149,7 +153,8 @@ static void put_row(const result *r, const char *name, double value, double larg
 {
     fputs("  ", r->to);
     put_padded(r->to, name, LABEL);
-    fprintf(r->to, " %+9.3f", value);
+    putc(' ', r->to);
+    number_put_signed(r->to, 9, 3, value);
     put_bar(r->to, value, largest);
     putc('\n', r->to);
 }
@@ -203,7 +208,9 @@ static void put_carriers(const result *r, int64_t of, int64_t row)
         if (at < 0 || fabs(value) < 0.1 * fabs(number(&r->value, row))) {
             break;
         }
-        fprintf(r->to, "%s%+.3f from %" PRId32 " ", k ? ", " : "  ", value, at);
+        fputs(k ? ", " : "  ", r->to);
+        number_put_signed(r->to, 0, 3, value);
+        fprintf(r->to, " from %" PRId32 " ", at);
         put_token(r, of, at);
     }
 }
@@ -220,8 +227,14 @@ static void put_paths(const result *r, int64_t c, int64_t of)
         }
         fputs("  ", r->to);
         put_padded(r->to, text(&r->label, i), LABEL);
-        fprintf(r->to, " %+9.3f %6.1f%% %+9.3f %+9.3f", number(&r->value, i),
-                100 * number(&r->share, i), number(&r->running, i), number(&r->left, i));
+        putc(' ', r->to);
+        number_put_signed(r->to, 9, 3, number(&r->value, i));
+        putc(' ', r->to);
+        number_put_percent(r->to, 7, 1, number(&r->share, i));
+        putc(' ', r->to);
+        number_put_signed(r->to, 9, 3, number(&r->running, i));
+        putc(' ', r->to);
+        number_put_signed(r->to, 9, 3, number(&r->left, i));
         put_carriers(r, of, i);
         putc('\n', r->to);
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "number.h"
 #include "quote.h"
 
 enum {
@@ -215,11 +216,8 @@ static int put_roles(const card *c, otimes_err *err)
 
 static void put_score(const card *c, double score, int width)
 {
-    if (isnan(score)) {
-        fprintf(c->to, "  %*s", width, "-");
-    } else {
-        fprintf(c->to, "  %*.2f", width, score);
-    }
+    fputs("  ", c->to);
+    number_put(c->to, width, 2, score);
 }
 
 static void put_table(const card *c)

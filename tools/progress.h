@@ -43,7 +43,7 @@ void progress_skip(progress *bar);
 void progress_clear(progress *bar);
 
 /* What progress_update keeps of a moment, and the text that it shows then, of at most `size` bytes. */
-void progress_note(progress *bar, const progress_mark *now);
-void progress_text(const progress *bar, const progress_mark *now, char *text, size_t size);
+void progress_note(progress *bar, const progress_mark *at);
+void progress_text(const progress *bar, const progress_mark *at, char *text, size_t size);
 
 #endif

@@ -9,7 +9,6 @@
 
 #include "fail.h"
 #include "output.h"
-#include "stop.h"
 
 /* Between an analysis and the page: shows how far all of them are, and ends them when a signal asks. */
 typedef struct watched {
@@ -45,7 +44,7 @@ static int write_block(otimes_sink *sink, int id, const int64_t *start, const in
                        const void *data, otimes_err *err)
 {
     otimes_sink *to = &watched_of(sink)->page;
-    return stop_signal()
+    return output_stops(sink, 0, 0)
                ? fail(err, OTIMES_ERR_CANCELLED, "%s", otimes_strerror(OTIMES_ERR_CANCELLED))
                : to->ops->write(to, id, start, count, data, err);
 }
@@ -55,7 +54,7 @@ static int show_progress(otimes_sink *sink, double done, double total)
     const watched *w = watched_of(sink);
     const double part = total > 0 ? done / total : 0;
     progress_update(w->bar, w->before + w->cost * part, w->total);
-    return stop_signal() != 0;
+    return output_stops(sink, done, total);
 }
 
 static int finish(otimes_sink *sink, otimes_err *err)

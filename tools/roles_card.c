@@ -7,6 +7,7 @@
 
 #include <otimes/roles.h>
 
+#include "number.h"
 #include "quote.h"
 
 typedef struct card {
@@ -117,10 +118,8 @@ static void put_columns(const card *c, const column *list, int count, int64_t at
         const double *data = data_of(c, list[i].array);
         if (data && at < 0) {
             fprintf(c->to, "%*s", WIDTH, list[i].title);
-        } else if (data && isnan(data[at])) {
-            fprintf(c->to, "%*s", WIDTH, "-");
         } else if (data) {
-            fprintf(c->to, "%*.3f", WIDTH, data[at]);
+            number_put(c->to, WIDTH, 3, data[at]);
         }
     }
 }

@@ -204,17 +204,17 @@ static int use_axis(state *self, const otimes_axis *about, int *index, otimes_er
         return fail_memory(err, self->file.path);
     }
     self->axes = grown;
-    char *name = strdup(about->name);
-    if (!name) {
+    axis *added = &grown[self->axis_count];
+    *added = (axis){strdup(about->name), about->length, -1};
+    if (!added->name) {
         return fail_memory(err, self->file.path);
     }
-    const hid_t id = create_axis(self, about, self->axis_count);
-    if (id < 0) {
-        free(name);
+    added->id = create_axis(self, about, self->axis_count);
+    if (added->id < 0) {
+        free(added->name);
         return fail_h5(self, about->name, err);
     }
     *index = self->axis_count++;
-    self->axes[*index] = (axis){name, about->length, id};
     return 0;
 }
 
@@ -483,6 +483,7 @@ int sink_h5_open(otimes_sink *sink, const char *path, otimes_err *err)
     if (rc) {
         goto fail;
     }
+    outfile_unlock(&self->file);
     self->id = h5_create_file(outfile_name(&self->file));
     if (self->text < 0 || self->half < 0 || self->id < 0) {
         rc = fail_h5(self, "cannot be created", err);

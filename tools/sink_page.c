@@ -194,7 +194,7 @@ static int use_axis(page *all, const otimes_axis *about, page_axis **used, otime
                           all->last->name, about->name, (*used)->length, about->length);
     }
     page_axis *axis = take(all, 1, sizeof *axis, about->name, &rc, err);
-    if (rc) {
+    if (!axis) {
         return rc;
     }
     axis->labels = -1;

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "guard.h"
+
 /* Seconds within which a further signal is the same request: timeout(1) and batch systems send one
  * to the process and one to its group. */
 #define SAME_REQUEST 1
@@ -23,6 +25,7 @@ static void remember(int signal_number)
         asked_at = now.tv_sec;
         asked = signal_number;
     } else if (now.tv_sec - asked_at > SAME_REQUEST) {
+        guard_remove_output();
         signal(signal_number, SIG_DFL);
         raise(signal_number);
     }

@@ -8,7 +8,7 @@
 #include <signal.h>
 
 /* From here on the first SIGINT, SIGTERM or SIGHUP is remembered instead of ending the program; one
- * that comes more than a second later ends it at once. Signals that the caller ignores (nohup)
+ * that comes more than a second later ends it at once, without its .tmp. Signals that the caller ignores (nohup)
  * stay ignored. A file that grows beyond a limit is a failed write, not a signal. */
 void stop_install(void);
 

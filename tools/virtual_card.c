@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "number.h"
 #include "quote.h"
 
 enum { SHOWN_ENTRIES = 3 };
@@ -83,18 +84,17 @@ static void put_entries(const card *c, int64_t chain)
         put_token(c, otimes_model_token(c->model, source[at]), source[at]);
         fputs(" -> ", c->to);
         put_token(c, otimes_model_output_token(c->model, output[at]), output[at]);
-        fprintf(c->to, " %.3g", (double)((const float *)data)[at]);
+        putc(' ', c->to);
+        number_put_digits(c->to, 0, 3, (double)((const float *)data)[at]);
     }
 }
 
 static void put_number(const card *c, double value, int decimals)
 {
-    if (isnan(value)) {
-        fprintf(c->to, "%10s", "-");
-    } else if (decimals) {
-        fprintf(c->to, "%10.*f", decimals, value);
+    if (decimals) {
+        number_put(c->to, 10, decimals, value);
     } else {
-        fprintf(c->to, "%10.4g", value);
+        number_put_digits(c->to, 10, 4, value);
     }
 }
 

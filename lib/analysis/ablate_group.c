@@ -204,7 +204,7 @@ static int make_batches(ablate_job *job, otimes_err *err)
     job->wave_slots = slots_of(job, g->rows);
     job->chunk_slots = job->group_rows / g->rows < 1 ? 1 : job->group_rows / g->rows;
     job->chunk_slots = job->chunk_slots < job->wave_slots ? job->chunk_slots : job->wave_slots;
-    if (!otimes_mul_i64(job->wave_slots + 2, g->texts, &room)) {
+    if (!otimes_mul_i64(job->wave_slots + 2, g->texts, &room)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "streams: more than can be counted");
     }
     int64_t *text = otimes_pool_new(&g->pool, 2 * g->texts, sizeof *text, &rc, err);

@@ -23,7 +23,7 @@ static int64_t limit_of(const ablate_job *job, otimes_ablate_kind kind)
     case OTIMES_ABLATE_NEURON:
         return job->columns[ABLATE_AT_POST];
     }
-    return -1;
+    return -1; /* unreached: all cases return */
 }
 
 static int check_member(const ablate_job *job, const otimes_ablate_member *m, otimes_err *err)
@@ -146,7 +146,8 @@ static int count_all(const ablate_job *job, int64_t *ablations, int64_t *members
         int64_t total;
         if (s->components >> k & 1) {
             if (!otimes_mul_i64(job->list.layers, each > 0 ? each : 1, &total) ||
-                __builtin_add_overflow(*ablations, total, ablations)) {
+                __builtin_add_overflow(*ablations, total,
+                                       ablations)) { /* unreached: too many to hold */
                 return otimes_fail(err, OTIMES_ERR_ARGUMENT, "ablations: more than can be counted");
             }
         }

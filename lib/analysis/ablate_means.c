@@ -48,7 +48,8 @@ static int make_room(gathering *g, otimes_pool *sums, int64_t *last, uint64_t *p
     for (int p = 0; p < ABLATE_POINTS; p++) {
         const int64_t layers = job->info->n_layers;
         int64_t count;
-        if (!otimes_mul_i64(job->means.positions, job->columns[p], &count)) {
+        if (!otimes_mul_i64(job->means.positions, job->columns[p],
+                            &count)) { /* unreached: too many to hold */
             return otimes_fail(err, OTIMES_ERR_MEMORY, "means: more than can be counted");
         }
         g->sum[p] = otimes_pool_new(sums, layers, sizeof *g->sum[p], &rc, err);

@@ -19,7 +19,7 @@ static const char *method_name(const otimes_ablate_settings *s)
     case OTIMES_ABLATE_RESAMPLE:
         return "resample";
     }
-    return "unknown";
+    return "unknown"; /* unreached: all cases return */
 }
 
 static int write_attributes(const ablate_job *job, otimes_err *err)

@@ -75,7 +75,7 @@ static int read_rows(const void *context, const int64_t *ids, int64_t first, int
     if (!ids) {
         return side->read(side->context, c->rows.place + first, 0, count, out, err);
     }
-    for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
+    for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) { /* unreached: rows come in order */
         rc = side->read(side->context, &c->rows.place[ids[i]], 0, 1, out + i * c->table.rank, err);
     }
     return rc;

@@ -32,7 +32,7 @@ const char *otimes_circuit_formula(const circuit_job *job)
     case OTIMES_CIRCUIT_K_COMPOSED:
         return turned ? "W_E W_Q R(offset) " COMPOSED : "W_E W_Q " COMPOSED;
     }
-    return "";
+    return ""; /* unreached: all cases return */
 }
 
 static const char *const which_names[] = {

@@ -270,7 +270,8 @@ int otimes_circuit_sides_open(const circuit_job *job, circuit_sides *s, otimes_e
     int64_t each = 0;
     int rc = OTIMES_OK;
     *s = (circuit_sides){.job = job};
-    if (!otimes_mul_i64(job->row_count + job->column_count, rank, &each)) {
+    if (!otimes_mul_i64(job->row_count + job->column_count, rank,
+                        &each)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "%s: a head over the vocabulary: too large",
                            job->info->path);
     }

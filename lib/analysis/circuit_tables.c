@@ -86,7 +86,7 @@ static int add_entries(circuit_job *job, int64_t at, const otimes_table_sheet *s
 {
     const otimes_circuit_settings *s = job->settings;
     const int64_t count = job->entry_count + sheet->entry_count;
-    if (count > INT32_MAX) {
+    if (count > INT32_MAX) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY,
                            "threshold: expected at most %lld entries beyond %g, got more",
                            (long long)INT32_MAX, s->threshold);
@@ -195,6 +195,7 @@ static int walk_rows(walk *w, const otimes_table *table, otimes_err *err)
     }
     otimes_free(w->counts);
     otimes_table_rows_free(&rows);
+    w->rows = NULL;
     return rc;
 }
 

@@ -233,7 +233,8 @@ static int new_pairs(compare_job *job, otimes_err *err)
             continue;
         }
         if (!otimes_mul_i64(a->layers * (shared ? a->kv_heads : a->heads),
-                            columns * (cosines ? p->components : 1), &cells)) {
+                            columns * (cosines ? p->components : 1),
+                            &cells)) { /* unreached: too many to hold */
             return otimes_fail(err, OTIMES_ERR_MEMORY, "pairs of heads: too many");
         }
         p->array[i] = otimes_pool_new(&job->pool, cells, sizeof(double), &rc, err);

@@ -303,7 +303,7 @@ static void put_similarity(compare_job *job, const compare_model *a, const compa
                                 [OTIMES_COMPARE_BY_PROCRUSTES] = PAIR_PROCRUSTES,
                                 [OTIMES_COMPARE_BY_KERNEL] = PAIR_KERNEL};
     const compare_pairs *p = &job->pairs;
-    const int by = job->settings->similarity;
+    const otimes_compare_similarity by = job->settings->similarity;
     const int count = by == OTIMES_COMPARE_BY_KERNEL ? OTIMES_SIDES : COMPARE_CIRCUITS;
     for (int64_t i = 0; i < a->nodes; i++) {
         for (int64_t j = 0; j < b->nodes; j++) {

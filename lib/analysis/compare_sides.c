@@ -276,8 +276,7 @@ int otimes_compare_model_load(const compare_job *job, const otimes_model *model,
     for (int64_t at = 0; rc == OTIMES_OK && at < out->layers; at++) {
         otimes_head_bases bases = {0};
         taking t = {job, out, &bases, at};
-        rc = otimes_head_bases_load(model, out->layer[at], 1, OTIMES_PART_ATTENTION, NULL, NULL,
-                                    &bases, err);
+        rc = otimes_head_bases_load(model, out->layer[at], 1, OTIMES_PART_ATTENTION, &bases, err);
         if (rc == OTIMES_OK) {
             rc = otimes_par_for(sides, job->threads, take_side, &t, err);
         }

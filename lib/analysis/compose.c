@@ -74,10 +74,12 @@ static int check_settings(const compose_job *job, otimes_err *err)
     if (rc == OTIMES_OK) {
         rc = otimes_index_check("heads", s->heads, s->head_count, info->n_heads, err);
     }
-    if (rc == OTIMES_OK && job->layer_count < 2 && !s->ends) {
+    const int64_t least = s->ends ? 1 : 2;
+    if (rc == OTIMES_OK && job->layer_count < least) {
         rc = otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                         "%s: composition of heads: expected at least 2 layers, got %lld",
-                         info->path, (long long)job->layer_count);
+                         "%s: composition of heads: expected at least %lld layer%s, got %lld",
+                         info->path, (long long)least, least > 1 ? "s" : "",
+                         (long long)job->layer_count);
     }
     if (rc == OTIMES_OK && s->offsets && info->positions != OTIMES_POSITIONS_ROPE) {
         rc = otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
@@ -224,7 +226,8 @@ static int one_panel(compose_job *job, int64_t q, otimes_err *err)
         rc = otimes_compose_put_panel(job, &to, err);
     }
     for (int64_t p = 0; rc == OTIMES_OK && p <= q; p++) {
-        job->share_before = job->share_each * (double)(q * (q + 1) / 2 + p);
+        const int64_t before = q * (q + 1) / 2 + p;
+        job->share_before = job->share_each * (double)before;
         rc = one_pair(job, p, &to, err);
     }
     otimes_compose_panel_free(&to);

@@ -224,8 +224,8 @@ int otimes_compose_panel_load(compose_job *job, int64_t first, int64_t count, co
     for (int64_t at = 0; rc == OTIMES_OK && at < count; at++) {
         const int64_t layer = job->layers[first + at];
         layer_work work = {job, panel, at, otimes_layer_rope(job->model, layer), frequency};
-        rc = otimes_head_bases_load(job->model, layer, 1, OTIMES_PART_ATTENTION, NULL, NULL,
-                                    &panel->bases[at], err);
+        rc = otimes_head_bases_load(job->model, layer, 1, OTIMES_PART_ATTENTION, &panel->bases[at],
+                                    err);
         if (rc == OTIMES_OK && work.rope && job->settings->offset_count > 0) {
             rc = otimes_rope_frequencies(job->model, work.rope, frequency, err);
         }

@@ -248,7 +248,8 @@ static int add_set(compose_job *job, const otimes_compose_set *set, otimes_err *
 
 int64_t otimes_compose_parts_bytes(const compose_job *job)
 {
-    const int64_t d = job->info->d_model, forms = sizeof(float) * 2 * d * d; /* root and core */
+    const int64_t d = job->info->d_model,
+                  forms = 2 * d * d * (int64_t)sizeof(float); /* root and core */
     const bool mlp = job->info->mlp != OTIMES_MLP_NONE;
     const int64_t each = mlp ? 2 + (job->info->mlp == OTIMES_MLP_GATED) : 0;
     return job->settings->ends ? (3 + each * job->layer_count) * forms : 0;

@@ -146,8 +146,8 @@ static int begin(decompose_job *job, otimes_err *err)
     if (rc == OTIMES_OK) {
         rc = otimes_decompose_parts_of(job, err);
     }
-    if (rc == OTIMES_OK &&
-        (!otimes_mul_i64(job->run_layers, job->neuron_count, &all) || all > INT32_MAX)) {
+    if (rc == OTIMES_OK && (!otimes_mul_i64(job->run_layers, job->neuron_count, &all) ||
+                            all > INT32_MAX)) { /* unreached: too many to hold */
         rc = otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
                          "%s: expected fewer than 2^31 neurons, got %" PRId64 " layers of %" PRId64,
                          job->info->path, job->run_layers, job->neuron_count);

@@ -139,9 +139,9 @@ int otimes_decompose_batch_run(decompose_batch *batch, decompose_tick tick, void
 /* ---- decompose_visit.c ---- */
 
 uint64_t otimes_decompose_points(const decompose_job *job);
-int otimes_decompose_visit(void *batch, const otimes_activation *activation, otimes_err *err);
+int otimes_decompose_visit(void *context, const otimes_activation *a, otimes_err *err);
 /* Of the first pass: scales of post-norms, and the stream at a point in the middle of a layer. */
-int otimes_decompose_visit_first(void *batch, const otimes_activation *activation, otimes_err *err);
+int otimes_decompose_visit_first(void *context, const otimes_activation *a, otimes_err *err);
 /* One part, as it was written to the stream. */
 int otimes_decompose_whole(decompose_batch *batch, int64_t component, const otimes_activation *a,
                            otimes_err *err);

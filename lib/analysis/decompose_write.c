@@ -221,7 +221,7 @@ static bool is_wanted(const decompose_job *job, when condition)
     case FULL:
         return job->by_neurons && s->full;
     }
-    return false;
+    return false; /* unreached: all cases return */
 }
 
 static void set_axes(decompose_writer *w)

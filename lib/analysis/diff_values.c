@@ -47,7 +47,7 @@ static values kind_of(otimes_type type)
     case OTIMES_F64:
         return REALS;
     }
-    return REALS;
+    return REALS; /* unreached: all cases return */
 }
 
 static int64_t in_a(const diff_axis *axis, int64_t shared)
@@ -403,7 +403,7 @@ int otimes_diff_values(diff_job *job, int64_t x, int64_t y, diff_array *found, o
     }
     found->only_a = left_over(&w, true);
     found->only_b = left_over(&w, false);
-    if (found->only_a < 0 || found->only_b < 0) {
+    if (found->only_a < 0 || found->only_b < 0) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: %s: more entries than can be counted",
                            found->only_a < 0 ? job->a->name : job->b->name, found->name);
     }

@@ -146,10 +146,11 @@ static int declare_circuits(heads_writer *w, otimes_err *err)
                      copying ? "copying score (sum of eigenvalues over sum of moduli)"
                              : quantity_list[q].long_name,
                      circuit_list[c].formula);
+            const void *data = (const char *)&w->job->circuit[c] + quantity_list[q].field;
             declare(w, name, OTIMES_F64, long_name, quantity_list[q].formula,
                     circuit_list[c].orientation,
                     quantity_list[q].per_component ? by_component : NULL, NULL,
-                    *(double **)((char *)&w->job->circuit[c] + quantity_list[q].field), &rc, err);
+                    *(double *const *)data, &rc, err);
         }
     }
     return rc;

@@ -146,6 +146,21 @@ static int draw(void *context, int64_t slot, int worker, otimes_err *err)
     return OTIMES_OK;
 }
 
+/* One logit that is no number leaves nothing to choose by. */
+static int check_logits(const growth *g, otimes_err *err)
+{
+    for (int64_t s = 0; s < g->growing; s++) {
+        if (!isfinite(g->logsumexp[s])) {
+            return otimes_fail(err, OTIMES_ERR_VALUE,
+                               "%s: text %lld: token %lld of its continuation: expected logits "
+                               "that float32 holds, got some beyond",
+                               g->job->info->path, (long long)(g->job->first_text + g->who[s]),
+                               (long long)g->step);
+        }
+    }
+    return OTIMES_OK;
+}
+
 /* The next token of each growing text, from the last row that was read of it. */
 static int choose(growth *g, const otimes_batch *batch, otimes_err *err)
 {
@@ -163,6 +178,9 @@ static int choose(growth *g, const otimes_batch *batch, otimes_err *err)
     }
     otimes_final_norm(job->model, &job->layers.unembed, g->growing, g->normal, g->normal, NULL);
     int rc = otimes_readout_run(&job->layers, g->growing, g->normal, &readout, err);
+    if (rc == OTIMES_OK) {
+        rc = check_logits(g, err);
+    }
     if (rc == OTIMES_OK && draws) {
         rc = otimes_par_for(g->growing, job->model->threads, draw, g, err);
     }

@@ -106,7 +106,7 @@ static int write_places(logits_writer *w, otimes_err *err)
 {
     logits_job *job = w->job;
     const int64_t count = job->settings->position_count;
-    int64_t *position;
+    int64_t *position = NULL;
     w->place_array = (otimes_array){.name = "place_position",
                                     .type = OTIMES_I64,
                                     .ndim = 2,
@@ -235,7 +235,7 @@ static int write_text(const logits_writer *w, int64_t text, int64_t first, int64
         const int64_t extent[OTIMES_MAX_DIMS] = {1, count, job->top};
         const int64_t row =
             (int64_t)otimes_type_size(o->array.type) * (o->array.ndim == 3 ? job->top : 1);
-        const char *data = *(char *const *)((const char *)&job->results + o->field);
+        const char *data = *(char *const *)(const void *)((const char *)&job->results + o->field);
         rc = job->sink->ops->write(job->sink, o->id, start, extent, data + first * row, err);
     }
     return rc == OTIMES_OK && job->next ? write_loss(w, text, first, count, err) : rc;

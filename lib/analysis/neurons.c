@@ -198,24 +198,25 @@ static int run_unit(neurons_job *job, const neurons_unit *unit, int64_t width,
     return rc == OTIMES_OK && job->unit.count > 0 ? otimes_neurons_write_unit(writer, err) : rc;
 }
 
-static int run_expert(neurons_job *job, neurons_unit *unit, int64_t x, const neurons_writer *writer,
-                      otimes_err *err)
+static int run_expert(neurons_job *job, const neurons_unit *of_layer, int64_t x,
+                      const neurons_writer *writer, otimes_err *err)
 {
     const int64_t width = job->info->d_expert;
+    neurons_unit unit = *of_layer;
     otimes_expert expert;
-    unit->base = x * width;
-    unit->expert = x;
-    if (chosen_between(job, unit->base, unit->base + width) == 0) {
+    unit.base = x * width;
+    unit.expert = x;
+    if (chosen_between(job, unit.base, unit.base + width) == 0) {
         return OTIMES_OK;
     }
-    int rc = otimes_expert_load(job->model, unit->layer, x, &expert, err);
+    int rc = otimes_expert_load(job->model, unit.layer, x, &expert, err);
     if (rc == OTIMES_OK) {
-        unit->W_in = &expert.W_in;
-        unit->W_gate = &expert.W_gate;
-        unit->W_out = &expert.W_out;
-        unit->b_in = &expert.b_in;
-        unit->b_gate = &expert.b_gate;
-        rc = run_unit(job, unit, width, writer, err);
+        unit.W_in = &expert.W_in;
+        unit.W_gate = &expert.W_gate;
+        unit.W_out = &expert.W_out;
+        unit.b_in = &expert.b_in;
+        unit.b_gate = &expert.b_gate;
+        rc = run_unit(job, &unit, width, writer, err);
     }
     otimes_expert_free(&expert);
     return rc;

@@ -188,7 +188,7 @@ static int with_layer(neurons_job *job, int64_t head_layer, const neurons_writer
               .to = later                 ? WAY_IN
                     : job->has[SIDE_GATE] ? WAYS
                                           : WAY_GATE};
-    int rc = otimes_head_bases_load(job->model, head_layer, 1, parts, NULL, NULL, &bases, err);
+    int rc = otimes_head_bases_load(job->model, head_layer, 1, parts, &bases, err);
     if (rc != OTIMES_OK) {
         return rc;
     }

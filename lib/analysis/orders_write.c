@@ -139,7 +139,7 @@ int otimes_orders_write(const orders_writer *writer, int64_t text, otimes_err *e
     int rc = OTIMES_OK;
     for (int i = 0; rc == OTIMES_OK && i < writer->count; i++) {
         const orders_output *o = &writer->outputs[i];
-        const char *field = (const char *)&job->results + list[o->about].field;
+        const void *field = (const char *)&job->results + list[o->about].field;
         const void *values = list[o->about].direct ? field : *(const void *const *)field;
         rc = otimes_sink_slab(job->sink, &o->array, o->id, text, 1, values, err);
     }

@@ -108,6 +108,12 @@ static int read_own(const paths_case *c, const otimes_linear *linear, const int6
         rc = otimes_readout_run(linear->layers, 2, normal, &ask, err);
     }
     otimes_free(normal);
+    if (rc == OTIMES_OK && !isfinite(logsumexp[0])) { /* of which no sum and no order is left */
+        rc = otimes_fail(err, OTIMES_ERR_VALUE,
+                         "%s: text %lld, position %lld: expected logits that float32 holds, got "
+                         "some beyond",
+                         linear->info->path, (long long)c->text, (long long)c->at);
+    }
     if (rc == OTIMES_OK) {
         said->logsumexp = logsumexp[0];
         said->entropy = entropy[0];
@@ -141,7 +147,7 @@ static int choose_target(paths_case *c, const paths_job *job, const otimes_linea
 static int set_target(paths_case *c, const paths_job *job, const otimes_linear *linear,
                       otimes_err *err)
 {
-    own said;
+    own said = {0};
     int rc = choose_target(c, job, linear, err);
     const int64_t token[] = {c->target_id, c->against_id};
     if (rc == OTIMES_OK) {

@@ -425,7 +425,7 @@ static bool is_wanted(const paths_job *job, when condition)
     case LINKED_MLPS:
         return job->settings->flows && job->settings->mlp;
     }
-    return false;
+    return false; /* unreached: all cases return */
 }
 
 static void set_axes(paths_writer *w)
@@ -565,7 +565,7 @@ static int write_block(const paths_writer *w, int i, const paths_case *c, int64_
         entries *= count[a];
     }
     if (r->place != IN_CASE) {
-        memcpy(&data, data + (size_t)via * sizeof data, sizeof data);
+        data = ((const char *const *)(const void *)data)[via];
     }
     return entries > 0 ? w->job->sink->ops->write(w->job->sink, w->id[i], start, count, data, err)
                        : OTIMES_OK;

@@ -6,9 +6,7 @@
 
 #include "analysis/patterns_job.h"
 #include "base/sink.h"
-
-/* Tokens that run together unless the caller says otherwise. */
-enum { USUAL_ROWS = 2048 };
+#include "run/pass.h"
 
 void otimes_patterns_settings_default(otimes_patterns_settings *settings)
 {
@@ -157,7 +155,7 @@ static int job_init(patterns_job *job, otimes_err *err)
         rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "patterns: expected layers and heads, got none");
     }
     job->slots = PATTERNS_SLOTS + s->offset_count;
-    job->max_rows = s->forward.chunk_rows > 0 ? s->forward.chunk_rows : USUAL_ROWS;
+    job->max_rows = s->forward.chunk_rows > 0 ? s->forward.chunk_rows : OTIMES_CHUNK_ROWS;
     job->layer_info =
         otimes_pool_new(&job->pool, info->n_layers, sizeof *job->layer_info, &rc, err);
     for (int64_t l = 0; rc == OTIMES_OK && l < info->n_layers; l++) {

@@ -96,9 +96,8 @@ typedef struct patterns_batch {
 
 /* patterns_score.c: a strip of a pattern into the slots of its queries; called on any thread. */
 void otimes_patterns_strip(const patterns_batch *batch, const otimes_activation *strip);
-/* A layer's slots of sequences first .. first+count-1 into their sums and scores. */
-void otimes_patterns_reduce(const patterns_batch *batch, int64_t layer_slot, int64_t first,
-                            int64_t count);
+/* A layer's slots of every sequence into their sums and scores. */
+void otimes_patterns_reduce(const patterns_batch *batch, int64_t layer_slot);
 /* The links of equal tokens of every sequence of the batch. */
 void otimes_patterns_link(patterns_batch *batch);
 

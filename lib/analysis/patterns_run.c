@@ -17,7 +17,8 @@ int otimes_patterns_batch_init(patterns_batch *batch, int64_t count, int64_t row
     int rc = OTIMES_OK;
     if (!otimes_mul_i64(rows, job->head_count * job->slots, &slots) ||
         !otimes_mul_i64(count, job->slots * job->layer_count * job->head_count, &sums) ||
-        !otimes_mul_i64(rows, job->head_count * batch->kind->top, &tops)) {
+        !otimes_mul_i64(rows, job->head_count * batch->kind->top,
+                        &tops)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "patterns: a batch of %lld tokens is too large",
                            (long long)rows);
     }
@@ -49,32 +50,15 @@ void otimes_patterns_batch_free(patterns_batch *batch)
     *batch = (patterns_batch){0};
 }
 
-/* The sequences whose rows are first_row .. first_row+rows-1: chunks are whole sequences. */
-static void find_sequences(const patterns_batch *batch, int64_t first_row, int64_t rows,
-                           int64_t *first, int64_t *count)
-{
-    *first = 0;
-    while (*first < batch->count && batch->sequence[*first].row < first_row) {
-        (*first)++;
-    }
-    *count = 0;
-    while (*first + *count < batch->count &&
-           batch->sequence[*first + *count].row < first_row + rows) {
-        (*count)++;
-    }
-}
-
-/* z of a chunk stands behind all of its patterns. */
-static int finish_chunk(const patterns_batch *batch, const otimes_activation *z, otimes_err *err)
+/* z of a layer stands behind all of its patterns: a batch is no more than a chunk. */
+static int finish_layer(const patterns_batch *batch, const otimes_activation *z, otimes_err *err)
 {
     patterns_job *job = batch->job;
     const int64_t layer_slot = job->layer_slot[z->layer];
-    int64_t first, count;
     int rc = OTIMES_OK;
     if (layer_slot >= 0) {
-        find_sequences(batch, z->first, z->rows, &first, &count);
-        otimes_patterns_reduce(batch, layer_slot, first, count);
-        for (int64_t s = first; rc == OTIMES_OK && batch->writer && s < first + count; s++) {
+        otimes_patterns_reduce(batch, layer_slot);
+        for (int64_t s = 0; rc == OTIMES_OK && batch->writer && s < batch->count; s++) {
             rc = otimes_patterns_write_layer(batch, layer_slot, s, err);
         }
     }
@@ -82,7 +66,7 @@ static int finish_chunk(const patterns_batch *batch, const otimes_activation *z,
     if (rc == OTIMES_OK) {
         rc = otimes_sink_progress(job->sink, job->done, job->total, err);
     }
-    const bool last = layer_slot == job->layer_count - 1 && z->first + z->rows == batch->rows;
+    const bool last = layer_slot == job->layer_count - 1;
     return rc == OTIMES_OK && last ? ENOUGH : rc;
 }
 
@@ -91,7 +75,7 @@ static int visit(void *context, const otimes_activation *activation, otimes_err 
     const patterns_batch *batch = context;
     const patterns_job *job = batch->job;
     if (activation->hook == OTIMES_HOOK_Z) {
-        return finish_chunk(batch, activation, err);
+        return finish_layer(batch, activation, err);
     }
     if (job->layer_slot[activation->layer] >= 0 && job->head_slot[activation->head] >= 0) {
         otimes_patterns_strip(batch, activation);

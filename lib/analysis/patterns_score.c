@@ -182,12 +182,11 @@ static void reduce_head(const patterns_batch *batch, const patterns_sequence *se
     weight[SLOT_PATTERN_SHARE] = weight[SLOT_PATTERN] > 0 ? weight[SLOT_SINK] - sum[SLOT_SINK] : 0;
 }
 
-void otimes_patterns_reduce(const patterns_batch *batch, int64_t layer_slot, int64_t first,
-                            int64_t count)
+void otimes_patterns_reduce(const patterns_batch *batch, int64_t layer_slot)
 {
     const patterns_job *job = batch->job;
     const int64_t heads = job->head_count, slots = job->slots, all = job->layer_count * heads;
-    for (int64_t s = first; s < first + count; s++) {
+    for (int64_t s = 0; s < batch->count; s++) {
         for (int64_t h = 0; h < heads; h++) {
             double *sum = batch->head_sum, *weight = batch->head_sum + slots;
             reduce_head(batch, &batch->sequence[s], h, sum, weight);

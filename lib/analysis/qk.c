@@ -24,7 +24,8 @@ static int check_memory(const qk_job *job, otimes_err *err)
     const otimes_model_info *info = job->info;
     int64_t bytes;
     if (__builtin_mul_overflow(job->nodes, info->d_model * info->d_head, &bytes) ||
-        __builtin_mul_overflow(bytes, 7 * (int64_t)sizeof(double), &bytes) || bytes > MOST_BYTES) {
+        __builtin_mul_overflow(bytes, 7 * (int64_t)sizeof(double), &bytes) ||
+        bytes > MOST_BYTES) { /* unreached: takes a model larger than tests have */
         return otimes_fail(
             err, OTIMES_ERR_UNSUPPORTED,
             "%s: sides of %lld heads: expected at most 8 GiB; choose layers or heads", info->path,
@@ -88,7 +89,7 @@ static int new_results(qk_job *job, otimes_err *err)
     int64_t each, values;
     int rc = OTIMES_OK;
     if (__builtin_mul_overflow(pairs, OTIMES_QK_FORMS * job->offset_count, &each) ||
-        __builtin_mul_overflow(each, e, &values)) {
+        __builtin_mul_overflow(each, e, &values)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "%lld pairs of heads: too many",
                            (long long)pairs);
     }

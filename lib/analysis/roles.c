@@ -211,7 +211,8 @@ static int begin_runs(roles_job *job, otimes_err *err)
         rc = otimes_texts_init(&job->texts, job->model, &s->sequences, err);
     }
     if (rc == OTIMES_OK && job->ran[ROLES_REPEATED]) {
-        if (!otimes_mul_i64(ask.count, job->repeated_length, &numbers)) {
+        if (!otimes_mul_i64(ask.count, job->repeated_length,
+                            &numbers)) { /* unreached: too many to hold */
             return otimes_fail(err, OTIMES_ERR_MEMORY, "repeated: too many sequences");
         }
         job->repeated_ids = otimes_pool_new(&job->pool, numbers, sizeof(int64_t), &rc, err);

@@ -221,7 +221,8 @@ static void sum_up(int64_t *rank, int64_t count, int64_t extreme, double *share,
         extremes++;
     }
     *share = (double)extremes / (double)count;
-    *median = ((double)rank[count / 2] + (double)rank[(count - 1) / 2]) / 2;
+    const int64_t below = (count - 1) / 2, above = count / 2;
+    *median = ((double)rank[below] + (double)rank[above]) / 2;
 }
 
 int otimes_roles_suppression(roles_job *job, const otimes_layer *layer, otimes_err *err)

@@ -166,7 +166,7 @@ static const char *bos_name(otimes_bos bos)
     case OTIMES_BOS_ALWAYS:
         return "always";
     }
-    return "unknown";
+    return "unknown"; /* unreached: all cases return */
 }
 
 static int write_facts(const job *j, otimes_sink *sink, otimes_err *err)

@@ -142,7 +142,7 @@ static int new_rows(trigrams_job *job, otimes_err *err)
     trigram_rows *r = &job->rows;
     int64_t in, out;
     if (!otimes_mul_i64(info->d_vocab, info->d_head, &in) ||
-        !otimes_mul_i64(info->d_vocab_out, info->d_head, &out)) {
+        !otimes_mul_i64(info->d_vocab_out, info->d_head, &out)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "%s: a head over the vocabulary: too large",
                            info->path);
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "analysis/trigrams_job.h"
+#include "base/dtype.h"
 #include "base/par.h"
 #include "num/la.h"
 #include "run/norm.h"
@@ -205,6 +206,30 @@ static void keep(const int64_t *ids, int64_t count, int64_t columns, float *x)
     }
 }
 
+/* What has left float32 has no order: no triple could be found or excluded. */
+static int check_rows(const trigrams_job *job, int64_t layer, int64_t head, otimes_err *err)
+{
+    const trigram_rows *r = &job->rows;
+    const int64_t e = job->info->d_head;
+    const struct {
+        const char *name;
+        const float *x;
+        int64_t rows;
+    } all[] = {{"queries", r->queries, job->destinations},
+               {"keys", r->keys, job->sources},
+               {"values", r->values, job->sources},
+               {"outputs", r->outs, job->outs}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (otimes_first_nonfinite(all[i].x, all[i].rows * e) >= 0) {
+            return otimes_fail(err, OTIMES_ERR_VALUE,
+                               "%s: layer %lld head %lld: %s over the vocabulary: expected numbers "
+                               "that float32 holds, got some beyond",
+                               job->info->path, (long long)layer, (long long)head, all[i].name);
+        }
+    }
+    return OTIMES_OK;
+}
+
 int otimes_trigrams_rows(trigrams_job *job, const otimes_layer *layer, int64_t head,
                          otimes_err *err)
 {
@@ -242,6 +267,7 @@ int otimes_trigrams_rows(trigrams_job *job, const otimes_layer *layer, int64_t h
         keep(s->sources, job->sources, e, r->keys);
         keep(s->sources, job->sources, e, r->values);
         keep(s->outs, job->outs, e, r->outs);
+        rc = check_rows(job, layer->layer, head, err);
     }
     otimes_free(w.space);
     otimes_free(mean);

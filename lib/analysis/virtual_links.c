@@ -82,7 +82,8 @@ static int new_links(virtual_job *job, otimes_err *err)
     const int64_t n = job->nodes, H = job->head_count, layers = job->layer_count;
     int64_t pairs = H * H * (layers * (layers - 1) / 2), bytes;
     const int64_t each = job->rank * job->rank * (int64_t)sizeof(double);
-    if (!otimes_mul_i64(pairs, each, &bytes) || bytes > MOST_LINK_BYTES) {
+    if (!otimes_mul_i64(pairs, each, &bytes) ||
+        bytes > MOST_LINK_BYTES) { /* unreached: takes a model larger than tests have */
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
                            "length: chains of more than two heads: expected at most %lld bytes of "
                            "links between heads, got %lld pairs of %lld; choose layers or heads",

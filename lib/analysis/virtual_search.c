@@ -317,7 +317,7 @@ int otimes_virtual_search(virtual_job *job, otimes_err *err)
 {
     const int64_t n = job->nodes;
     root *roots = NULL;
-    int64_t count;
+    int64_t count = 0;
     int rc = OTIMES_NEW(&roots, job->length > 2 ? n * n : 1, err);
     if (rc == OTIMES_OK) {
         rc = take_pairs(job, roots, &count, err);

@@ -140,7 +140,8 @@ static int write_census(writer *w, otimes_err *err)
     int rc = OTIMES_OK;
     for (size_t i = 0; rc == OTIMES_OK && i < sizeof list / sizeof list[0]; i++) {
         for (int64_t n = 2; n <= job->length; n++) {
-            w->column[n - 2] = *(const double *)((const char *)&job->census[n] + list[i].field);
+            const void *field = (const char *)&job->census[n] + list[i].field;
+            w->column[n - 2] = *(const double *)field;
         }
         const otimes_array array = {.name = list[i].name,
                                     .type = OTIMES_F64,
@@ -270,7 +271,8 @@ static int write_chains(writer *w, otimes_err *err)
     const char *results = (const char *)&w->job->results;
     int rc = OTIMES_OK;
     for (size_t i = 0; rc == OTIMES_OK && i < sizeof chain_list / sizeof chain_list[0]; i++) {
-        const void *data = *(const void *const *)(results + chain_list[i].field);
+        const void *field = results + chain_list[i].field;
+        const void *data = *(const void *const *)field;
         otimes_array array = {.name = chain_list[i].name,
                               .type = chain_list[i].type,
                               .ndim = 1,
@@ -282,7 +284,7 @@ static int write_chains(writer *w, otimes_err *err)
                                   "column = written or output token",
                               .labels_of = chain_list[i].labels_of};
         if (chain_list[i].axis) {
-            array.axis[array.ndim++] = (const otimes_axis *)((const char *)w + chain_list[i].axis);
+            array.axis[array.ndim++] = (const void *)((const char *)w + chain_list[i].axis);
         }
         if (data) {
             rc = otimes_sink_whole(w->job->sink, &array, data, err);

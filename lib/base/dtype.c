@@ -155,9 +155,9 @@ void otimes_dtype_read(otimes_dtype dtype, const void *source, int64_t count, fl
     case OTIMES_DTYPE_BOOL:
     case OTIMES_DTYPE_MXFP4_APART:
     case OTIMES_DTYPE_COUNT:
-        break; /* callers ask otimes_dtype_is_weight first, and gather where scales are apart */
+        break; /* unreached: callers ask otimes_dtype_is_weight, and gather where scales are apart */
     }
-    memset(out, 0, (size_t)count * sizeof *out);
+    memset(out, 0, (size_t)count * sizeof *out); /* unreached: as above */
 }
 
 /* `count` elements from number `first` on. */

@@ -69,30 +69,52 @@ void otimes_pool_free(otimes_pool *pool)
     *pool = (otimes_pool){0};
 }
 
+/* Room for so many bytes more and a NUL. */
+static int reserve(otimes_text *text, int64_t length, otimes_err *err)
+{
+    if (text->length + length + 1 <= text->capacity) {
+        return OTIMES_OK;
+    }
+    const int64_t capacity = 2 * (text->length + length) + 64;
+    char *grown = otimes_realloc(text->data, capacity, 1);
+    if (!grown) {
+        return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: text of %lld bytes",
+                           (long long)capacity);
+    }
+    text->data = grown;
+    text->capacity = capacity;
+    return OTIMES_OK;
+}
+
 int otimes_text_add(otimes_text *text, otimes_err *err, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     const int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (length < 0) {
+    if (length < 0) { /* unreached: only for formats that are wrong */
         return otimes_fail(err, OTIMES_ERR_ARGUMENT, "text cannot be formatted: %s", format);
     }
-    if (text->length + length + 1 > text->capacity) {
-        const int64_t capacity = 2 * (text->length + length) + 64;
-        char *grown = otimes_realloc(text->data, capacity, 1);
-        if (!grown) {
-            return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: text of %lld bytes",
-                               (long long)capacity);
-        }
-        text->data = grown;
-        text->capacity = capacity;
+    const int rc = reserve(text, length, err);
+    if (rc != OTIMES_OK) {
+        return rc;
     }
     va_start(args, format);
     vsnprintf(text->data + text->length, (size_t)length + 1, format, args);
     va_end(args);
     text->length += length;
     return OTIMES_OK;
+}
+
+int otimes_text_put(otimes_text *text, const char *bytes, int64_t length, otimes_err *err)
+{
+    const int rc = reserve(text, length, err);
+    if (rc == OTIMES_OK) {
+        memcpy(text->data + text->length, bytes, (size_t)length);
+        text->length += length;
+        text->data[text->length] = '\0';
+    }
+    return rc;
 }
 
 void otimes_text_free(otimes_text *text)

@@ -59,6 +59,8 @@ typedef struct otimes_text {
 
 int otimes_text_add(otimes_text *text, otimes_err *err, const char *format, ...)
     OTIMES_PRINTF(3, 4);
+/* Bytes as they are, NULs too. */
+int otimes_text_put(otimes_text *text, const char *bytes, int64_t length, otimes_err *err);
 void otimes_text_free(otimes_text *text);
 
 #endif

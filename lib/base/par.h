@@ -23,4 +23,8 @@ int otimes_par_workers(int64_t count, int threads);
  * would take longer. */
 int otimes_par_worth(int threads, double operations);
 
+/* Starts the threads, of which loops of as many use the same from then on: OpenMP ends the process where
+ * it cannot. OTIMES_ERR_MEMORY. */
+int otimes_par_start(int threads, otimes_err *err);
+
 #endif

@@ -30,6 +30,11 @@ int otimes_parse_i64(const char *text, const char *what, int64_t low, int64_t hi
 {
     const char *end;
     int64_t parsed;
+    if (high < low) { /* indices of what the model does not have */
+        return otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                           "%s: expected none, as there are none, got '%s'", what,
+                           text ? text : "");
+    }
     if (!text || !read_i64(text, &end, &parsed) || *end != '\0' || parsed < low || parsed > high) {
         return otimes_fail(err, OTIMES_ERR_ARGUMENT,
                            "%s: expected an integer from %lld to %lld, got '%s'", what,
@@ -66,8 +71,11 @@ int otimes_parse_indices(const char *text, const char *what, int64_t limit, otim
             goto done;
         }
         if (last >= limit) {
-            rc = otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected 0 to %lld, got %lld", what,
-                             (long long)limit - 1, (long long)last);
+            rc = limit ? otimes_fail(err, OTIMES_ERR_ARGUMENT, "%s: expected 0 to %lld, got %lld",
+                                     what, (long long)limit - 1, (long long)last)
+                       : otimes_fail(err, OTIMES_ERR_ARGUMENT,
+                                     "%s: expected none, as there are none, got %lld", what,
+                                     (long long)last);
             goto done;
         }
         for (int64_t i = first; i <= last; i++) {

@@ -292,5 +292,11 @@ int otimes_gguf_add(otimes_store *store, const otimes_file *file, otimes_err *er
         reader = infos;
         pass_over(&reader, tensors, store, &where);
     }
+    /* Else the shape of the last tensor could shrink unseen. */
+    if (reader.rc == OTIMES_OK && where.bytes > where.next) {
+        return otimes_fail(err, OTIMES_ERR_FORMAT,
+                           "%s: too long: expected %lld bytes of tensors, got %lld", file->path,
+                           (long long)where.next, (long long)where.bytes);
+    }
     return reader.rc;
 }

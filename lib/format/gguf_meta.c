@@ -48,6 +48,7 @@ static json_t *made(otimes_gguf_reader *reader, json_t *json)
 static json_t *read_text(otimes_gguf_reader *reader)
 {
     static const char replacement[] = "\xef\xbf\xbd";
+    const int64_t width = sizeof replacement - 1;
     int64_t length, from = 0, to = 0, room;
     const char *text = otimes_gguf_string(reader, &length);
     if (!text) {
@@ -57,7 +58,7 @@ static json_t *read_text(otimes_gguf_reader *reader)
         return made(reader, json_stringn_nocheck(text, (size_t)length));
     }
     char *repaired = NULL;
-    if (otimes_mul_i64(length, sizeof replacement - 1, &room)) {
+    if (otimes_mul_i64(length, width, &room)) {
         reader->rc = OTIMES_NEW(&repaired, room, reader->err);
     }
     while (repaired && from < length) {
@@ -66,9 +67,9 @@ static json_t *read_text(otimes_gguf_reader *reader)
         from += valid;
         to += valid;
         if (from < length) {
-            memcpy(repaired + to, replacement, sizeof replacement - 1);
+            memcpy(repaired + to, replacement, (size_t)width);
             from++;
-            to += sizeof replacement - 1;
+            to += width;
         }
     }
     json_t *json = repaired ? made(reader, json_stringn_nocheck(repaired, (size_t)to)) : NULL;
@@ -194,7 +195,9 @@ static json_t *step_into(json_t *object, const char *name, size_t length)
         return member;
     }
     json_t *made_now = json_object();
-    if (made_now && member && json_object_set_nocheck(made_now, "", member) != 0) {
+    if (made_now && member &&
+        json_object_set_nocheck(made_now, "", member) !=
+            0) { /* unreached: jansson's own allocator */
         json_decref(made_now);
         return NULL;
     }

@@ -66,11 +66,44 @@ static int spell_out(const char *text, int64_t bytes, char **copy, int64_t *leng
 static int explain(const json_error_t *problem, const char *name, otimes_err *err)
 {
     /* Without memory for its first buffer jansson gives no code and no line. */
-    if (json_error_code(problem) == json_error_out_of_memory || problem->line < 0) {
+    if (json_error_code(problem) == json_error_out_of_memory ||
+        problem->line < 0) { /* unreached: jansson's own allocator */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "%s: out of memory", name);
     }
     return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s", name,
                        problem->line, problem->column, problem->text);
+}
+
+/* What jansson takes for a text, at most: blocks of lists, of members and of values, and what it keeps
+ * of strings and of the longest of them while it is read. */
+static int64_t room_for(const char *text, int64_t bytes)
+{
+    enum { LIST = 384, VALUE = 192 };
+    int64_t lists = 1, values = 1, longest = 0, begin = 0;
+    for (int64_t i = 0; i < bytes; i++) {
+        if (text[i] == '{' || text[i] == '[') {
+            lists++;
+        } else if (text[i] == ',' || text[i] == ':') {
+            values++;
+        } else if (text[i] == '"') {
+            longest = i - begin > longest ? i - begin : longest;
+            begin = i;
+        }
+    }
+    return LIST * lists + VALUE * values + 2 * bytes + 4 * longest;
+}
+
+/* jansson 2.14 does not look whether the buffer of the word it reads could grow, and reads on in what it
+ * has. That much memory is therefore seen to be there, and let go again, before it begins. */
+static int check_room(const char *text, int64_t bytes, const char *name, otimes_err *err)
+{
+    const int64_t room = room_for(text, bytes);
+    void *block = otimes_alloc(room, 1);
+    otimes_free(block);
+    return block ? OTIMES_OK
+                 : otimes_fail(err, OTIMES_ERR_MEMORY,
+                               "%s: out of memory: JSON of %lld bytes takes up to %lld", name,
+                               (long long)bytes, (long long)room);
 }
 
 /* How a file is read. */
@@ -86,11 +119,16 @@ static int parse(json_t **json, const void *text, int64_t bytes, const char *nam
     char *copy = NULL;
     int64_t length = 0;
     const size_t flags = how.flags | JSON_REJECT_DUPLICATES;
+    *json = NULL;
+    int rc = check_room(text ? text : "", bytes, name, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
     *json = json_loadb(text ? text : "", (size_t)bytes, flags, &problem);
     if (*json) {
         return OTIMES_OK;
     }
-    int rc = how.tokens ? spell_out(text ? text : "", bytes, &copy, &length, err) : OTIMES_OK;
+    rc = how.tokens ? spell_out(text ? text : "", bytes, &copy, &length, err) : OTIMES_OK;
     if (rc == OTIMES_OK && length > 0) {
         *json = json_loadb(copy, (size_t)length, flags, &second);
         problem = second;
@@ -133,7 +171,7 @@ int otimes_json_text(const json_t *json, char **text, otimes_err *err)
     const size_t flags = JSON_SORT_KEYS | JSON_COMPACT;
     const size_t length = json ? json_dumpb(json, NULL, 0, flags) : 0;
     *text = NULL;
-    if (length == 0) {
+    if (length == 0) { /* unreached: jansson's own allocator */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: JSON text");
     }
     const int rc = OTIMES_NEW(text, (int64_t)length + 1, err);
@@ -163,7 +201,8 @@ static json_t *member_at(const json_t *object, const char *path, size_t length)
 {
     const char *dot = memchr(path, '.', length);
     const size_t step = dot ? (size_t)(dot - path) : length;
-    json_t *member = json_object_getn(object, path, step);
+    /* A number that no key gives has the name "", which is a key like any other to JSON. */
+    json_t *member = step > 0 ? json_object_getn(object, path, step) : NULL;
     return dot && member ? member_at(member, dot + 1, length - step - 1) : member;
 }
 

@@ -31,7 +31,7 @@ int otimes_json_text(const json_t *json, char **text, otimes_err *err);
 int otimes_json_load_wide(json_t **json, const char *path, otimes_err *err);
 
 /* A member by the first of '|'-separated names that is present and not null; NULL if none is. A
- * name with dots is a path ("rope_parameters.rope_theta"). object may be NULL. */
+ * name with dots is a path ("rope_parameters.rope_theta"), "" names none. object may be NULL. */
 json_t *otimes_json_member(const json_t *object, const char *names);
 
 #endif

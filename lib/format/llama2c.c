@@ -231,7 +231,7 @@ int otimes_llama2c_add(otimes_store *store, const otimes_file *file, otimes_err 
 {
     header h;
     int64_t end = 0;
-    if (store->config) {
+    if (store->config) { /* unreached: no index names such files */
         return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: expected one file with metadata, got two",
                            file->path);
     }
@@ -248,7 +248,8 @@ int otimes_llama2c_add(otimes_store *store, const otimes_file *file, otimes_err 
     if (rc == OTIMES_OK) {
         rc = add_parts(store, file->map.data, &h, &end, err);
     }
-    if (rc == OTIMES_OK && !(store->config = make_config(&h))) {
+    if (rc == OTIMES_OK &&
+        !(store->config = make_config(&h))) { /* unreached: jansson's own allocator */
         rc = otimes_fail(err, OTIMES_ERR_MEMORY, "%s: out of memory", file->path);
     }
     return rc;

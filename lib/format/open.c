@@ -265,8 +265,10 @@ int otimes_store_open(otimes_store *store, const char *path, otimes_err *err)
     if (stat(path, &st) != 0) {
         return otimes_fail(err, OTIMES_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     }
-    const int rc =
-        S_ISDIR(st.st_mode) ? open_directory(store, path, err) : open_file(store, path, err);
+    int rc = S_ISDIR(st.st_mode) ? open_directory(store, path, err) : open_file(store, path, err);
+    /* One that is being written may have any fault. */
+    const int changed = otimes_store_unchanged(store, NULL, err);
+    rc = changed != OTIMES_OK ? changed : rc;
     if (rc == OTIMES_OK) {
         otimes_store_join(store);
     } else {

@@ -13,7 +13,7 @@ enum { NEWEST_PROTOCOL = 5 };
 
 static int push(otimes_pickle *machine, otimes_pickle_value *value)
 {
-    if (machine->stack_count >= OTIMES_PICKLE_MOST) {
+    if (machine->stack_count >= OTIMES_PICKLE_MOST) { /* unreached: takes a file of 64 MiB */
         return OTIMES_PICKLE_FAIL(machine, "expected a stack of at most %d, got more",
                                   OTIMES_PICKLE_MOST);
     }
@@ -32,7 +32,7 @@ static int64_t reachable(const otimes_pickle *machine)
     return machine->stack_count - below;
 }
 
-/* Takes the topmost count values away; *items is where they lie until the next push. */
+/* Takes the topmost count values away; *items is where they lie until the next push, NULL for none. */
 static int pop(otimes_pickle *machine, int64_t count, otimes_pickle_value ***items)
 {
     if (reachable(machine) < count) {
@@ -40,13 +40,13 @@ static int pop(otimes_pickle *machine, int64_t count, otimes_pickle_value ***ite
                                   (long long)count, (long long)reachable(machine));
     }
     machine->stack_count -= count;
-    *items = machine->stack + machine->stack_count;
+    *items = count > 0 ? machine->stack + machine->stack_count : NULL;
     return OTIMES_OK;
 }
 
 static int push_mark(otimes_pickle *machine)
 {
-    if (machine->mark_count >= OTIMES_PICKLE_MOST) {
+    if (machine->mark_count >= OTIMES_PICKLE_MOST) { /* unreached: takes a file of 64 MiB */
         return OTIMES_PICKLE_FAIL(machine, "expected at most %d marks, got more",
                                   OTIMES_PICKLE_MOST);
     }

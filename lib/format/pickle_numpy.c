@@ -42,7 +42,7 @@ int otimes_numpy_scalar(otimes_pickle *machine, const otimes_pickle_items *args,
     enum { FLOAT, SIGNED, UNSIGNED, BOOLEAN };
     static const struct {
         char code[3];
-        char bytes, kind;
+        unsigned char bytes, kind;
     } codes[] = {
         {"f2", 2, FLOAT},    {"f4", 4, FLOAT},    {"f8", 8, FLOAT},    {"i1", 1, SIGNED},
         {"i2", 2, SIGNED},   {"i4", 4, SIGNED},   {"i8", 8, SIGNED},   {"u1", 1, UNSIGNED},

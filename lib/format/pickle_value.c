@@ -23,7 +23,8 @@ void *otimes_pickle_memory(otimes_pickle *machine, int64_t count, size_t size, i
     if (*rc != OTIMES_OK) {
         return NULL;
     }
-    if (!otimes_mul_i64(count, (int64_t)size, &bytes) || bytes > INT64_MAX - ALIGNMENT) {
+    if (!otimes_mul_i64(count, (int64_t)size, &bytes) ||
+        bytes > INT64_MAX - ALIGNMENT) { /* unreached: too many to hold */
         *rc = otimes_fail(machine->err, OTIMES_ERR_MEMORY, "%s: pickle: out of memory: %lld items",
                           machine->path, (long long)count);
         return NULL;
@@ -181,5 +182,5 @@ const char *otimes_pickle_kind_name(otimes_pickle_kind kind)
     case OTIMES_PICKLE_OPAQUE:
         return "an object";
     }
-    return "no value";
+    return "no value"; /* unreached: all cases return */
 }

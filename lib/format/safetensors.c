@@ -136,29 +136,29 @@ static int read_tensor(const json_t *description, otimes_entry *entry, extent *w
 
 /* __metadata__ {alias: stored name}: how shared tensors are kept. Its other members (such as
  * "format") name no tensor and are left alone. */
-static int add_aliases(otimes_store *store, const json_t *header, otimes_err *err)
+static int add_aliases(otimes_store *store, const json_t *header, const unsigned char *data,
+                       int64_t data_bytes, const char *path, otimes_err *err)
 {
+    json_t *metadata = json_object_get(header, "__metadata__"), *value;
     const char *alias;
-    json_t *value;
-    json_object_foreach (json_object_get(header, "__metadata__"), alias, value) {
+    int rc = OTIMES_OK;
+    json_object_foreach (metadata, alias, value) {
         const char *target = json_string_value(value);
-        if (!target || json_object_get(header, alias) || !json_object_get(header, target)) {
+        const json_t *description = target ? json_object_get(header, target) : NULL;
+        otimes_entry entry = {.name = (char *)target};
+        extent where;
+        if (rc != OTIMES_OK || !description || description == metadata ||
+            json_object_get(header, alias)) {
             continue;
         }
-        for (int64_t i = 0; i < store->entry_count; i++) {
-            if (strcmp(store->entries[i].name, target) == 0 && !store->entries[i].alias_of) {
-                otimes_entry entry = store->entries[i];
-                entry.name = (char *)alias;
-                entry.alias_of = store->entries[i].name;
-                const int rc = otimes_store_add(store, &entry, err);
-                if (rc != OTIMES_OK) {
-                    return rc;
-                }
-                break;
-            }
+        rc = read_tensor(description, &entry, &where, data, data_bytes, path, err);
+        if (rc == OTIMES_OK) {
+            entry.name = (char *)alias;
+            entry.alias_of = (char *)target;
+            rc = otimes_store_add(store, &entry, err);
         }
     }
-    return OTIMES_OK;
+    return rc;
 }
 
 /* What `otimes convert` says of the weights it wrote: they describe themselves. */
@@ -180,6 +180,7 @@ static int read_config(otimes_store *store, const json_t *header, const char *pa
 static int add_tensors(otimes_store *store, const otimes_file *file, json_t *header,
                        int64_t data_begin, otimes_err *err)
 {
+    const unsigned char *data = file->map.data + data_begin;
     const int64_t data_bytes = file->map.bytes - data_begin;
     extent *extents;
     int64_t count = 0;
@@ -194,8 +195,7 @@ static int add_tensors(otimes_store *store, const otimes_file *file, json_t *hea
             continue;
         }
         otimes_entry entry = {.name = (char *)name};
-        rc = read_tensor(description, &entry, &extents[count], file->map.data + data_begin,
-                         data_bytes, file->path, err);
+        rc = read_tensor(description, &entry, &extents[count], data, data_bytes, file->path, err);
         if (rc == OTIMES_OK) {
             rc = otimes_store_add(store, &entry, err);
             count++;
@@ -205,7 +205,7 @@ static int add_tensors(otimes_store *store, const otimes_file *file, json_t *hea
         rc = check_cover(extents, count, data_bytes, file->path, err);
     }
     if (rc == OTIMES_OK) {
-        rc = add_aliases(store, header, err);
+        rc = add_aliases(store, header, data, data_bytes, file->path, err);
     }
     otimes_free(extents);
     return rc;
@@ -225,12 +225,8 @@ int otimes_safetensors_add(otimes_store *store, const otimes_file *file, otimes_
     if (rc != OTIMES_OK) {
         return rc;
     }
-    if (json_is_object(header)) {
-        rc = add_tensors(store, file, header, 8 + length, err);
-        rc = rc == OTIMES_OK ? read_config(store, header, file->path, err) : rc;
-    } else {
-        rc = otimes_fail(err, OTIMES_ERR_FORMAT, "%s: header: expected a JSON object", file->path);
-    }
+    rc = add_tensors(store, file, header, 8 + length, err); /* an object: it begins with '{' */
+    rc = rc == OTIMES_OK ? read_config(store, header, file->path, err) : rc;
     json_decref(header);
     return rc;
 }

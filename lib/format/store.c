@@ -65,18 +65,54 @@ int otimes_store_settle(otimes_store *store, otimes_err *err)
     return OTIMES_OK;
 }
 
-const char *otimes_store_group(const otimes_store *store, int64_t index)
+int64_t otimes_store_group(const otimes_store *store, int64_t first)
 {
-    const char *group = NULL;
-    for (int64_t i = 0; i < store->entry_count; i++) {
-        if (!group || strcmp(store->entries[i].group, group) != 0) {
-            group = store->entries[i].group;
-            if (index-- == 0) {
-                return group;
-            }
+    int64_t end = first;
+    while (end < store->entry_count &&
+           strcmp(store->entries[end].group, store->entries[first].group) == 0) {
+        end++;
+    }
+    return end - first;
+}
+
+int64_t otimes_store_bytes(const otimes_store *store)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < store->file_count; i++) {
+        bytes += store->files[i].map.bytes;
+    }
+    for (int64_t i = 0; store->lent && i < store->entry_count; i++) {
+        const otimes_entry *entry = &store->entries[i];
+        bytes += entry->alias_of ? 0 : entry->bytes;
+    }
+    return bytes;
+}
+
+static bool is_inside(const otimes_map *map, const void *data)
+{
+    const uintptr_t first = (uintptr_t)map->data, at = (uintptr_t)data;
+    return at >= first && at - first < (uintptr_t)map->bytes;
+}
+
+int otimes_store_unchanged(const otimes_store *store, const otimes_entry *entry, otimes_err *err)
+{
+    int rc = OTIMES_OK;
+    for (int64_t i = 0; rc == OTIMES_OK && i < store->file_count; i++) {
+        const otimes_file *file = &store->files[i];
+        if (!entry || is_inside(&file->map, entry->data) || is_inside(&file->map, entry->scales)) {
+            rc = otimes_map_unchanged(&file->map, file->path, err);
         }
     }
-    return NULL;
+    return rc;
+}
+
+bool otimes_store_mend(otimes_store *store, const void *address)
+{
+    bool done = false;
+    for (int64_t i = 0; !done && i < store->file_count; i++) {
+        done = otimes_map_mend(&store->files[i].map, address);
+    }
+    return done;
 }
 
 static void free_entry(otimes_entry *entry)

@@ -58,8 +58,8 @@ int otimes_store_settle(otimes_store *store, otimes_err *err);
  * that do not fit, and halves of pairs, stay what they are. */
 void otimes_store_join(otimes_store *store);
 
-/* Group number `index` in ascending order, or NULL beyond the last. */
-const char *otimes_store_group(const otimes_store *store, int64_t index);
+/* How many entries from number `first` on are of one group, which stands together; 0 at the end. */
+int64_t otimes_store_group(const otimes_store *store, int64_t first);
 
 /* Drops the entries of every other group. */
 void otimes_store_choose(otimes_store *store, const char *group);
@@ -67,8 +67,18 @@ void otimes_store_choose(otimes_store *store, const char *group);
 /* By exact name, in a store of one group; or NULL. */
 const otimes_entry *otimes_store_find(const otimes_store *store, const char *name);
 
+/* Bytes of its files, or of the tensors lent, each once. */
+int64_t otimes_store_bytes(const otimes_store *store);
+
 /* directory/name in new memory, or NULL with err filled. */
 char *otimes_path_join(const char *directory, const char *name, otimes_err *err);
+
+/* Whether the files in which an entry lies are as they were when the store was opened; NULL: all
+ * files. What is lent is. OTIMES_ERR_IO. */
+int otimes_store_unchanged(const otimes_store *store, const otimes_entry *entry, otimes_err *err);
+
+/* otimes_map_mend over all files. */
+bool otimes_store_mend(otimes_store *store, const void *address);
 
 /* Accepts NULL and zeroed. */
 void otimes_store_close(otimes_store *store);

@@ -12,10 +12,11 @@
 enum {
     DEEPEST = 100,
     LONGEST_KEY = 65535,
-    LONGEST_LIST = 4096,  /* of a configuration; longer ones are histories of training */
-    MOST_PLAIN = 1 << 22, /* values of a configuration */
-    TENSOR_STEPS = 64,    /* what an entry of the store costs beside its name */
-    STEPS_PER_BYTE = 8,   /* generous: a tensor takes some 60 bytes of pickle */
+    LONGEST_LIST = 4096,     /* of a configuration; longer ones are histories of training */
+    MOST_PLAIN = 1 << 22,    /* values of a configuration */
+    TENSOR_STEPS = 64,       /* what an entry of the store costs beside its name */
+    MOST_REPEATED = 1 << 16, /* elements of a tensor that has more of them than its storage */
+    STEPS_PER_BYTE = 8,      /* generous: a tensor takes some 60 bytes of pickle */
     STEPS_AT_LEAST = 1 << 20,
 };
 
@@ -58,6 +59,14 @@ static int bad_tensor(const walk *w, const char *what, const char *expected)
                        what, expected);
 }
 
+/* What was expanded by strides of 0 (or less than a row) is a few bytes that become any number when
+ * they are read; a little of that is in files, as a buffer of equal numbers. */
+static bool unfolds(const otimes_torch_tensor *tensor, int64_t bytes)
+{
+    return bytes / tensor->type->size > MOST_REPEATED &&
+           bytes > tensor->storage->view_numel * tensor->storage->type->size;
+}
+
 /* Sizes and strides, and the number of elements from first to last; 0 when there are none. */
 static int read_layout(const walk *w, const otimes_torch_tensor *tensor, otimes_entry *entry,
                        int64_t *extent)
@@ -84,6 +93,9 @@ static int read_layout(const walk *w, const otimes_torch_tensor *tensor, otimes_
         if (!otimes_mul_i64(bytes, dim->integer, &bytes)) {
             return bad_tensor(w, "sizes", "a product that fits 63 bits");
         }
+    }
+    if (unfolds(tensor, bytes)) {
+        return bad_tensor(w, "sizes", "no more elements than its storage has");
     }
     for (int i = 0; bytes > 0 && i < entry->ndim; i++) {
         int64_t reach;
@@ -327,7 +339,8 @@ static int visit_sequence(walk *w, const otimes_pickle_items *items, int depth, 
         *any = *any || plain;
         if (!array || rc != OTIMES_OK) {
             json_decref(plain);
-        } else if (json_array_append_new(array, plain ? plain : json_null()) != 0) {
+        } else if (json_array_append_new(array, plain ? plain : json_null()) !=
+                   0) { /* unreached: jansson's own */
             rc = no_memory(w);
         }
         ascend(w, length);
@@ -404,7 +417,8 @@ int otimes_torch_gather(otimes_store *store, const otimes_pickle_value *root, in
                                                               : "a single value");
     }
     if (!otimes_mul_i64(pickle_bytes, STEPS_PER_BYTE, &w.steps) ||
-        __builtin_add_overflow(w.steps, STEPS_AT_LEAST, &w.steps)) {
+        __builtin_add_overflow(w.steps, STEPS_AT_LEAST,
+                               &w.steps)) { /* unreached: too many to hold */
         w.steps = INT64_MAX;
     }
     int rc = visit(&w, root, 0, 0, &plain);

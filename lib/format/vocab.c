@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "format/vocab.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,7 +25,7 @@ static int add_bytes(otimes_text *label, const unsigned char *bytes, int64_t len
     int rc = OTIMES_OK;
     for (int64_t at = 0; rc == OTIMES_OK && at < length;) {
         const int step = character_length(bytes + at, length - at);
-        rc = step > 0 ? otimes_text_add(label, err, "%.*s", step, (const char *)bytes + at)
+        rc = step > 0 ? otimes_text_put(label, (const char *)bytes + at, step, err)
                       : otimes_text_add(label, err, "<0x%02X>", bytes[at]);
         at += step > 0 ? step : 1;
     }
@@ -224,15 +223,11 @@ static int read_tokenizer(otimes_vocab *vocab, const json_t *root, const char *p
     return rc;
 }
 
-static int load_file(otimes_vocab *vocab, const char *path, bool is_tokenizer, int64_t count,
-                     otimes_err *err)
+int otimes_vocab_from_json(otimes_vocab *vocab, const json_t *root, bool is_tokenizer,
+                           int64_t count, const char *path, otimes_err *err)
 {
-    json_t *root;
-    int rc = otimes_json_load_tokens(&root, path, err);
-    if (rc != OTIMES_OK) {
-        return rc;
-    }
-    rc = begin(vocab, count, err);
+    *vocab = (otimes_vocab){0};
+    int rc = begin(vocab, count, err);
     if (rc == OTIMES_OK) {
         rc = is_tokenizer ? read_tokenizer(vocab, root, path, err)
                           : set_all(vocab, root, CODING_BYTE_LEVEL, path, err);
@@ -240,7 +235,21 @@ static int load_file(otimes_vocab *vocab, const char *path, bool is_tokenizer, i
     if (rc == OTIMES_OK) {
         rc = name_the_rest(vocab, err);
     }
-    json_decref(root);
+    if (rc != OTIMES_OK) {
+        otimes_vocab_free(vocab);
+    }
+    return rc;
+}
+
+static int load_file(otimes_vocab *vocab, const char *path, bool is_tokenizer, int64_t count,
+                     otimes_err *err)
+{
+    json_t *root;
+    int rc = otimes_json_load_tokens(&root, path, err);
+    if (rc == OTIMES_OK) {
+        rc = otimes_vocab_from_json(vocab, root, is_tokenizer, count, path, err);
+        json_decref(root);
+    }
     return rc;
 }
 
@@ -261,9 +270,6 @@ int otimes_vocab_load(otimes_vocab *vocab, const char *directory, int64_t count,
             there ? load_file(vocab, path, files[i].is_tokenizer, count, err) : OTIMES_OK;
         otimes_free(path);
         if (there) {
-            if (rc != OTIMES_OK) {
-                otimes_vocab_free(vocab);
-            }
             return rc;
         }
     }

@@ -5,6 +5,8 @@
 #ifndef OTIMES_FORMAT_VOCAB_H
 #define OTIMES_FORMAT_VOCAB_H
 
+#include <stdbool.h>
+
 #include <jansson.h>
 
 #include "base/err.h"
@@ -19,6 +21,11 @@ typedef struct otimes_vocab {
  * a blank; a byte that is no character, and NUL, reads <0xHH>.
  * OTIMES_ERR_FORMAT, OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
 int otimes_vocab_load(otimes_vocab *vocab, const char *directory, int64_t count, otimes_err *err);
+
+/* From what such a file holds, a tokenizer.json or a vocab.json; `path` is for the errors. Empty
+ * after an error. */
+int otimes_vocab_from_json(otimes_vocab *vocab, const json_t *root, bool is_tokenizer,
+                           int64_t count, const char *path, otimes_err *err);
 
 /* From a JSON array of strings; `name` says where it stands. Empty when list is NULL. */
 int otimes_vocab_from_list(otimes_vocab *vocab, const json_t *list, int64_t count, const char *name,

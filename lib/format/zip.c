@@ -15,7 +15,8 @@ enum {
     END64_BYTES = 56,     /* zip64 end of central directory record, without extensible data */
     CENTRAL_BYTES = 46,   /* central directory header, without name, extra fields and comment */
     LOCAL_BYTES = 30,     /* local file header, without name and extra fields */
-    ENCRYPTED = 1,        /* bit of the flags */
+    ENCRYPTED = 1,        /* bits of the flags */
+    DESCRIBED = 8,        /* sizes follow the data */
     ZIP64_EXTRA = 1,      /* id of the extra field */
 };
 
@@ -178,6 +179,31 @@ static int by_name(const void *a, const void *b)
     return order ? order : (x->name_length > y->name_length) - (x->name_length < y->name_length);
 }
 
+static int by_header(const void *a, const void *b)
+{
+    const otimes_zip_entry *x = a, *y = b;
+    return (x->header > y->header) - (x->header < y->header);
+}
+
+/* Each entry is followed by the next in the file, the last one by the directory. */
+static int find_next(otimes_zip *zip, const directory *dir, otimes_err *err)
+{
+    qsort(zip->entries, (size_t)zip->count, sizeof *zip->entries, by_header);
+    for (int64_t i = 0; i < zip->count; i++) {
+        otimes_zip_entry *entry = &zip->entries[i];
+        entry->next = i + 1 < zip->count ? zip->entries[i + 1].header : dir->offset;
+        if (!within(entry->header, LOCAL_BYTES, dir->offset) ||
+            otimes_le32(zip->map->data + entry->header) != LOCAL_SIGNATURE) {
+            return otimes_fail(err, OTIMES_ERR_FORMAT,
+                               "%s: zip: entry %.*s: expected its header at byte %llu, got other "
+                               "bytes",
+                               zip->path, (int)entry->name_length, entry->name,
+                               (unsigned long long)entry->header);
+        }
+    }
+    return OTIMES_OK;
+}
+
 static int read_entries(otimes_zip *zip, const directory *dir, otimes_err *err)
 {
     const unsigned char *at = zip->map->data + dir->offset, *end = at + dir->bytes;
@@ -189,11 +215,16 @@ static int read_entries(otimes_zip *zip, const directory *dir, otimes_err *err)
                                zip->path, (long long)zip->count, (unsigned long long)dir->count);
         }
     }
-    if (zip->count > 0) {
-        zip->first = zip->entries[0].name;
-        zip->first_length = zip->entries[0].name_length;
-        qsort(zip->entries, (size_t)zip->count, sizeof *zip->entries, by_name);
+    if (zip->count == 0) { /* qsort takes no NULL */
+        return OTIMES_OK;
     }
+    zip->first = zip->entries[0].name;
+    zip->first_length = zip->entries[0].name_length;
+    const int rc = find_next(zip, dir, err);
+    if (rc != OTIMES_OK) {
+        return rc;
+    }
+    qsort(zip->entries, (size_t)zip->count, sizeof *zip->entries, by_name);
     for (int64_t i = 1; i < zip->count; i++) {
         const otimes_zip_entry *entry = &zip->entries[i];
         if (by_name(entry - 1, entry) == 0) {
@@ -228,6 +259,21 @@ const otimes_zip_entry *otimes_zip_find(const otimes_zip *zip, const char *name,
     return zip->count ? bsearch(&key, zip->entries, (size_t)zip->count, sizeof key, by_name) : NULL;
 }
 
+/* Whether data that ends at `end` reaches to what follows it, but for a descriptor, which repeats the
+ * sizes. The local header alone says where data begins: a wrong length there would shift it. */
+static bool reaches_next(const otimes_zip *zip, const otimes_zip_entry *entry, uint64_t end)
+{
+    if (end >= entry->next || !(entry->flags & DESCRIBED)) {
+        return end == entry->next;
+    }
+    const uint64_t gap = entry->next - end;
+    const bool wide = gap == 20 || gap == 24; /* with a signature or without */
+    const unsigned char *sizes = zip->map->data + entry->next - (wide ? 16 : 8);
+    const uint64_t packed = wide ? otimes_le64(sizes) : otimes_le32(sizes);
+    const uint64_t bytes = wide ? otimes_le64(sizes + 8) : otimes_le32(sizes + 4);
+    return (wide || gap == 12 || gap == 16) && packed == entry->bytes && bytes == entry->bytes;
+}
+
 /* Sizes in local headers may be left open until a later descriptor: the directory's count. */
 int otimes_zip_data(const otimes_zip *zip, const otimes_zip_entry *entry,
                     const unsigned char **data, otimes_err *err)
@@ -240,13 +286,7 @@ int otimes_zip_data(const otimes_zip *zip, const otimes_zip_entry *entry,
                            zip->path, length, entry->name,
                            entry->flags & ENCRYPTED ? "encrypted" : "compressed", entry->method);
     }
-    const bool inside = within(entry->header, LOCAL_BYTES, bytes);
-    const unsigned char *local = zip->map->data + (inside ? entry->header : 0);
-    if (!inside || otimes_le32(local) != LOCAL_SIGNATURE) {
-        return otimes_fail(err, OTIMES_ERR_FORMAT,
-                           "%s: zip: entry %.*s: expected its header at byte %llu, got other bytes",
-                           zip->path, length, entry->name, (unsigned long long)entry->header);
-    }
+    const unsigned char *local = zip->map->data + entry->header;
     const uint64_t head = LOCAL_BYTES + (uint64_t)otimes_le16(local + 26) + otimes_le16(local + 28);
     if (!within(entry->header, head, bytes) || !within(entry->header + head, entry->bytes, bytes)) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,
@@ -259,6 +299,13 @@ int otimes_zip_data(const otimes_zip *zip, const otimes_zip_entry *entry,
         return otimes_fail(err, OTIMES_ERR_FORMAT,
                            "%s: zip: entry %.*s: its header bears another name", zip->path, length,
                            entry->name);
+    }
+    if (!reaches_next(zip, entry, entry->header + head + entry->bytes)) {
+        return otimes_fail(err, OTIMES_ERR_FORMAT,
+                           "%s: zip: entry %.*s: expected it to end where the next begins, at byte "
+                           "%llu, got %llu",
+                           zip->path, length, entry->name, (unsigned long long)entry->next,
+                           (unsigned long long)(entry->header + head + entry->bytes));
     }
     *data = local + head;
     return OTIMES_OK;

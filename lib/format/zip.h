@@ -11,7 +11,8 @@
 typedef struct otimes_zip_entry {
     const char *name; /* in the mapped file, not ended by a NUL */
     int64_t name_length;
-    uint64_t bytes, packed_bytes, header; /* header: where the local header begins */
+    uint64_t bytes, packed_bytes;
+    uint64_t header, next; /* where its local header begins, and what follows the entry */
     unsigned method, flags;
 } otimes_zip_entry;
 
@@ -32,7 +33,7 @@ int otimes_zip_open(otimes_zip *zip, const char *path, const otimes_map *map, ot
 const otimes_zip_entry *otimes_zip_find(const otimes_zip *zip, const char *name, int64_t length);
 
 /* Where the entry's bytes lie in the mapped file. OTIMES_ERR_FORMAT for an entry that is
- * compressed, encrypted or not all in the file. */
+ * compressed, encrypted, not all in the file, or does not end where the next one begins. */
 int otimes_zip_data(const otimes_zip *zip, const otimes_zip_entry *entry,
                     const unsigned char **data, otimes_err *err);
 

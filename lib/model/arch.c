@@ -12,12 +12,6 @@ static const struct {
 #undef SLOT_ROW
 };
 
-static const char *const part_labels[OTIMES_MODEL_PART_COUNT] = {
-#define PART_ROW(name, label) label,
-    OTIMES_MODEL_PARTS(PART_ROW)
-#undef PART_ROW
-};
-
 const char *otimes_slot_label(otimes_slot slot)
 {
     return slots[slot].label;
@@ -36,11 +30,6 @@ const char *otimes_slot_layout(otimes_slot slot)
 otimes_model_part otimes_slot_part(otimes_slot slot)
 {
     return slots[slot].part;
-}
-
-const char *otimes_model_part_label(otimes_model_part part)
-{
-    return part_labels[part];
 }
 
 const otimes_arch *otimes_arch_by_type(const char *model_type)
@@ -106,15 +95,20 @@ static size_t read_index(const char *text, int64_t *index)
     return length > 1 && text[0] == '0' ? 0 : length;
 }
 
+/* The letter of the place that a pattern leaves open here, as 'l' of "{l}"; or NUL. */
+static char open_place(const char *pattern, const char *end)
+{
+    return end - pattern >= 3 && pattern[0] == '{' && pattern[2] == '}' ? pattern[1] : '\0';
+}
+
 static bool match_one(const char *pattern, size_t length, const char *name, otimes_place *place)
 {
     const char *const end = pattern + length;
     *place = (otimes_place){-1, -1};
     while (pattern < end) {
-        const bool layer = end - pattern >= 3 && strncmp(pattern, "{l}", 3) == 0;
-        const bool expert = end - pattern >= 3 && strncmp(pattern, "{x}", 3) == 0;
-        if (layer || expert) {
-            const size_t digits = read_index(name, layer ? &place->layer : &place->expert);
+        const char letter = open_place(pattern, end);
+        if (letter == 'l' || letter == 'x') {
+            const size_t digits = read_index(name, letter == 'l' ? &place->layer : &place->expert);
             if (digits == 0) {
                 return false;
             }

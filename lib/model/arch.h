@@ -111,7 +111,6 @@ const char *otimes_slot_label(otimes_slot slot);
 const char *otimes_slot_path(otimes_slot slot);
 const char *otimes_slot_layout(otimes_slot slot); /* canonical */
 otimes_model_part otimes_slot_part(otimes_slot slot);
-const char *otimes_model_part_label(otimes_model_part part);
 
 /* When a checkpoint must have a tensor. */
 typedef enum otimes_need {

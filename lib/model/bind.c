@@ -58,18 +58,15 @@ const char *otimes_bind_name(const char *name, const char *prefixes)
     return name;
 }
 
-int64_t otimes_bind_known(const otimes_model *model, const char *group)
+int64_t otimes_bind_known(const otimes_model *model, int64_t first, int64_t count)
 {
     int64_t known = 0;
-    for (int64_t i = 0; i < model->store.entry_count; i++) {
+    for (int64_t i = first; i < first + count; i++) {
         const otimes_entry *entry = &model->store.entries[i];
         const char *name = otimes_bind_name(entry->name, model->naming->prefixes);
         const otimes_tensor_rule *rule;
         otimes_place place;
         bool matches = false;
-        if (strcmp(entry->group, group) != 0) {
-            continue;
-        }
         for (int r = 0; !matches && (rule = otimes_naming_rule(model->naming, r)); r++) {
             matches = otimes_names_match(rule->name, name, &place);
         }
@@ -307,7 +304,7 @@ static bool is_needed(const otimes_model *model, const otimes_tensor_rule *rule,
     case OTIMES_NEED_SHARED:
         return mlp && experts && model->dims[OTIMES_DIM_D_SHARED] > 0;
     }
-    return false;
+    return false; /* unreached: all cases return */
 }
 
 /* Whether the configuration has a place for a tensor of this need at all; of layers it is not known
@@ -332,7 +329,7 @@ static bool has_place(const otimes_model *model, const otimes_tensor_rule *rule)
     case OTIMES_NEED_MLP_LN:
         return is_needed(model, rule, -1);
     }
-    return false;
+    return false; /* unreached: all cases return */
 }
 
 /* One weight, or that of each expert when one tensor holds them all. */
@@ -498,7 +495,7 @@ static int make_bindings(otimes_model *model, otimes_err *err)
 {
     int64_t experts;
     if (!otimes_mul_i64(model->info.n_layers, model->dims[OTIMES_DIM_N_EXPERTS], &experts) ||
-        !otimes_mul_i64(experts, OF_EXPERT, &experts)) {
+        !otimes_mul_i64(experts, OF_EXPERT, &experts)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MODEL, "%s: too many layers of experts", model->path);
     }
     model->binding_count = OF_MODEL + model->info.n_layers * OF_LAYER + experts;

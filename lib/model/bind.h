@@ -10,8 +10,8 @@
 /* A tensor's name without the '|'-separated prefixes that it has. */
 const char *otimes_bind_name(const char *name, const char *prefixes);
 
-/* How many tensors of a group the model's naming knows. */
-int64_t otimes_bind_known(const otimes_model *model, const char *group);
+/* How many of `count` tensors from number `first` on the model's naming knows. */
+int64_t otimes_bind_known(const otimes_model *model, int64_t first, int64_t count);
 
 /* Matches every tensor with the naming's names, learns open dimensions (and the numbers of layers
  * and experts) from them. Tensors that match nothing are left unclaimed. */

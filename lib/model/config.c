@@ -9,6 +9,8 @@
 /* More than any model has; keeps products of dimensions far from overflow. */
 #define LARGEST_DIM 1000000000
 #define LARGEST_EXPERTS 4096
+/* Bytes: a row of the router and two matrices, a number of each. */
+#define LEAST_EXPERT 3
 
 /* An unrecoverable list of the rows a user could have meant. */
 static int unknown_arch(const char *where, const char *got, otimes_err *err)
@@ -45,12 +47,13 @@ static const otimes_arch *arch_by_gguf(const json_t *config, const char *name)
     return found;
 }
 
-static bool has_signature(const otimes_model *model, const otimes_arch *arch, const char *group)
+/* Among `count` tensors from number `first` on. */
+static bool has_signature(const otimes_model *model, const otimes_arch *arch, int64_t first,
+                          int64_t count)
 {
-    for (int64_t i = 0; arch->signature && i < model->store.entry_count; i++) {
+    for (int64_t i = first; arch->signature && i < first + count; i++) {
         const otimes_entry *entry = &model->store.entries[i];
-        if (strcmp(entry->group, group) == 0 &&
-            otimes_names_contain(arch->signature,
+        if (otimes_names_contain(arch->signature,
                                  otimes_bind_name(entry->name, arch->files.prefixes)) &&
             (!arch->signature_axes || entry->ndim == arch->signature_axes)) {
             return true;
@@ -72,10 +75,12 @@ static const otimes_arch *arch_by_key(const json_t *config)
 
 static const otimes_arch *arch_by_signature(const otimes_model *model, const char *state_dict)
 {
-    const char *group;
-    for (int64_t g = 0; (group = otimes_store_group(&model->store, g)); g++) {
-        for (int i = 0; i < otimes_arch_count && (!state_dict || !strcmp(state_dict, group)); i++) {
-            if (has_signature(model, &otimes_archs[i], group)) {
+    const otimes_store *store = &model->store;
+    int64_t count;
+    for (int64_t first = 0; (count = otimes_store_group(store, first)); first += count) {
+        const bool wanted = !state_dict || !strcmp(state_dict, store->entries[first].group);
+        for (int i = 0; wanted && i < otimes_arch_count; i++) {
+            if (has_signature(model, &otimes_archs[i], first, count)) {
                 return &otimes_archs[i];
             }
         }
@@ -85,11 +90,14 @@ static const otimes_arch *arch_by_signature(const otimes_model *model, const cha
 
 static int no_group(const otimes_model *model, const char *state_dict, otimes_err *err)
 {
+    const otimes_store *store = &model->store;
     otimes_text known = {0};
-    const char *group;
+    int64_t count;
     int rc = otimes_text_add(&known, err, "%s", "");
-    for (int64_t g = 0; rc == OTIMES_OK && (group = otimes_store_group(&model->store, g)); g++) {
-        rc = otimes_text_add(&known, err, "%s\"%s\"", g ? ", " : "", group);
+    for (int64_t first = 0; rc == OTIMES_OK && (count = otimes_store_group(store, first));
+         first += count) {
+        rc = otimes_text_add(&known, err, "%s\"%s\"", first ? ", " : "",
+                             store->entries[first].group);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_fail(err, OTIMES_ERR_MODEL,
@@ -103,10 +111,12 @@ static int no_group(const otimes_model *model, const char *state_dict, otimes_er
 /* Keeps one dictionary of a nested checkpoint. */
 static int choose_group(otimes_model *model, const char *state_dict, otimes_err *err)
 {
-    const char *best = NULL, *group;
-    int64_t most = -1;
-    for (int64_t g = 0; (group = otimes_store_group(&model->store, g)); g++) {
-        const int64_t known = otimes_bind_known(model, group);
+    const otimes_store *store = &model->store;
+    const char *best = NULL;
+    int64_t most = -1, count;
+    for (int64_t first = 0; (count = otimes_store_group(store, first)); first += count) {
+        const char *group = store->entries[first].group;
+        const int64_t known = otimes_bind_known(model, first, count);
         if (state_dict ? strcmp(group, state_dict) == 0 : known > most) {
             best = group;
             most = known;
@@ -178,7 +188,7 @@ static bool is_integral(int key)
 #define NUMBER_CASE(name, integral) \
     case OTIMES_NUMBER_##name:      \
         return integral;
-        OTIMES_NUMBERS(NUMBER_CASE)
+        OTIMES_NUMBERS(NUMBER_CASE) /* NOLINT(bugprone-branch-clone): a table's answers */
 #undef NUMBER_CASE
     default:
         return true; /* dimensions */
@@ -294,6 +304,14 @@ int otimes_config_settle(otimes_model *model, const json_t *config, const char *
     if (dims[OTIMES_DIM_N_EXPERTS] > LARGEST_EXPERTS) {
         return otimes_fail(err, OTIMES_ERR_MODEL, "%s: experts: expected at most %d, got %lld",
                            where, LARGEST_EXPERTS, (long long)dims[OTIMES_DIM_N_EXPERTS]);
+    }
+    const int64_t experts = dims[OTIMES_DIM_N_EXPERTS], bytes = otimes_store_bytes(&model->store);
+    if (experts > 0 && model->info.n_layers > bytes / LEAST_EXPERT / experts) {
+        return otimes_fail(err, OTIMES_ERR_MODEL,
+                           "%s: expected weights for %lld experts in each of %lld layers, got %lld "
+                           "bytes in all",
+                           where, (long long)experts, (long long)model->info.n_layers,
+                           (long long)bytes);
     }
     if (model->info.n_layers > model->store.entry_count) {
         return otimes_fail(err, OTIMES_ERR_MODEL,

@@ -20,7 +20,7 @@ const char *otimes_step_name(otimes_step step)
     case OTIMES_STEP_DONE_IN_FILE:
         return "done in the file";
     }
-    return "unknown";
+    return "unknown"; /* unreached: all cases return */
 }
 
 const char *otimes_norm_name(otimes_norm norm)
@@ -33,7 +33,7 @@ const char *otimes_norm_name(otimes_norm norm)
     case OTIMES_NORM_RMS:
         return "RMSNorm";
     }
-    return "unknown";
+    return "unknown"; /* unreached: all cases return */
 }
 
 const char *otimes_positions_name(otimes_positions positions)
@@ -50,7 +50,7 @@ const char *otimes_positions_name(otimes_positions positions)
     case OTIMES_POSITIONS_ALIBI:
         return "ALiBi";
     }
-    return "unknown";
+    return "unknown"; /* unreached: all cases return */
 }
 
 const char *otimes_qk_norm_name(otimes_qk_norm norm)
@@ -65,7 +65,7 @@ const char *otimes_qk_norm_name(otimes_qk_norm norm)
     case OTIMES_QK_NORM_ALL:
         return "over all heads";
     }
-    return "unknown";
+    return "unknown"; /* unreached: all cases return */
 }
 
 /* What tensors with these claims hold; NULL without any. */

@@ -2,6 +2,8 @@
  *
  * Both ends of the model, read by rows.
  */
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -43,7 +45,7 @@ static void gather(const otimes_binding *b, int64_t first, int64_t count, float 
 static int split_pairs(const otimes_binding *b, int64_t rows, float *out, otimes_err *err)
 {
     const int64_t columns = b->dim[b->ndim - 1], half = b->pairs / 2;
-    float *row;
+    float *row = NULL;
     const int rc = b->pairs ? OTIMES_NEW(&row, b->pairs, err) : OTIMES_OK;
     if (rc != OTIMES_OK || !b->pairs) {
         return rc;
@@ -104,7 +106,10 @@ int otimes_binding_read(const otimes_model *model, const otimes_binding *binding
     if (!model->store.lent) { /* there it would not come back from a file */
         release(binding, first, count, count * each);
     }
-    const int rc = split_pairs(binding, count * each / binding->dim[binding->ndim - 1], out, err);
+    int rc = otimes_store_unchanged(&model->store, binding->entry, err);
+    if (rc == OTIMES_OK) {
+        rc = split_pairs(binding, count * each / binding->dim[binding->ndim - 1], out, err);
+    }
     if (rc != OTIMES_OK) {
         return rc;
     }
@@ -117,6 +122,24 @@ int otimes_binding_read(const otimes_model *model, const otimes_binding *binding
                            (long long)(first * each + bad));
     }
     return OTIMES_OK;
+}
+
+int otimes_check_processed(const otimes_model *model, otimes_slot slot, int64_t layer,
+                           const float *values, int64_t count, otimes_err *err)
+{
+    const int64_t bad = otimes_first_nonfinite(values, count);
+    char where[32] = "";
+    if (bad < 0) {
+        return OTIMES_OK;
+    }
+    if (layer >= 0) {
+        snprintf(where, sizeof where, "layer %lld: ", (long long)layer);
+    }
+    return otimes_fail(err, OTIMES_ERR_VALUE,
+                       "%s: %s%s: expected numbers that float32 holds after processing, got %f "
+                       "(raw weights may do)",
+                       model->path, where, otimes_slot_label(slot),
+                       isnan(values[bad]) ? (double)NAN : (double)values[bad]); /* no "-nan" */
 }
 
 static int check_rows(const char *what, int64_t first, int64_t count, int64_t rows, otimes_err *err)
@@ -142,6 +165,7 @@ static int read_writer(const otimes_model *model, otimes_slot slot, int64_t firs
         slot == OTIMES_SLOT_W_E || model->info.positions != OTIMES_POSITIONS_SHORTFORMER;
     if (rc == OTIMES_OK && writes && model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
         otimes_center_rows(out, count, model->info.d_model);
+        rc = otimes_check_processed(model, slot, -1, out, count * model->info.d_model, err);
     }
     return rc;
 }
@@ -275,6 +299,12 @@ int otimes_unembed_open(const otimes_model *model, otimes_unembed *out, otimes_e
     if (centres && out->bias) {
         otimes_center_rows(out->bias, 1, info->d_vocab_out);
     }
+    if ((centres || folds) && out->bias) {
+        rc = otimes_check_processed(model, OTIMES_SLOT_B_U, -1, out->bias, info->d_vocab_out, err);
+    }
+    if (rc != OTIMES_OK) {
+        goto fail;
+    }
     if (folds) {
         otimes_free(ln_b);
     } else {
@@ -310,7 +340,9 @@ int otimes_unembed_rows(const otimes_unembed *unembed, int64_t first, int64_t co
             out[i * d + j] = (float)((double)out[i * d + j] - unembed->mean[j]);
         }
     }
-    return OTIMES_OK;
+    return unembed->mean || model->info.fold_ln == OTIMES_STEP_APPLIED
+               ? otimes_check_processed(model, OTIMES_SLOT_W_U, -1, out, count * d, err)
+               : OTIMES_OK;
 }
 
 void otimes_unembed_free(otimes_unembed *unembed)

@@ -65,7 +65,7 @@ static int read_scale(otimes_model *model, const json_t *config, const char *whe
     double query = numbers[OTIMES_NUMBER_QUERY_SCALAR];
     if (query == OTIMES_WIDTH_OF_HEAD) { /* the 27B models alone have heads of 128 */
         query = dims[OTIMES_DIM_D_HEAD] == 128
-                    ? (double)(dims[OTIMES_DIM_D_MODEL] / dims[OTIMES_DIM_N_HEADS])
+                    ? (double)dims[OTIMES_DIM_D_MODEL] / (double)dims[OTIMES_DIM_N_HEADS]
                     : (double)dims[OTIMES_DIM_D_HEAD];
     }
     model->info.attn_scale = sqrt((double)dims[OTIMES_DIM_D_HEAD]);

@@ -21,12 +21,19 @@ static int layer_list(const otimes_model *model, const json_t *config, const cha
     return OTIMES_OK;
 }
 
-/* GPT-Neo's attention_types: [[["global", "local"], 12]] is that pair twelve times. */
-static bool windowed_by_types(const json_t *types, int64_t layer, bool *windowed)
+/* How far the layers have come in GPT-Neo's attention_types: [[["global", "local"], 12]] is that pair
+ * twelve times. */
+typedef struct typed_layers {
+    const json_t *types;
+    size_t item;
+    int64_t layer; /* the item's next */
+} typed_layers;
+
+/* The next layer's kind; false when there is none. */
+static bool next_windowed(typed_layers *at, bool *windowed)
 {
-    size_t index;
-    json_t *item;
-    json_array_foreach (types, index, item) {
+    for (; at->item < json_array_size(at->types); at->item++, at->layer = 0) {
+        const json_t *item = json_array_get(at->types, at->item);
         const json_t *names = json_array_get(item, 0);
         const int64_t count = (int64_t)json_array_size(names);
         const int64_t times = json_integer_value(json_array_get(item, 1));
@@ -34,12 +41,12 @@ static bool windowed_by_types(const json_t *types, int64_t layer, bool *windowed
         if (!otimes_mul_i64(count, times, &span)) {
             return false;
         }
-        if (layer < span) {
-            const char *name = json_string_value(json_array_get(names, (size_t)(layer % count)));
+        if (at->layer < span) {
+            const size_t which = (size_t)(at->layer++ % count);
+            const char *name = json_string_value(json_array_get(names, which));
             *windowed = name && strcmp(name, "local") == 0;
             return name != NULL;
         }
-        layer -= span;
     }
     return false;
 }
@@ -64,7 +71,7 @@ static int read_windows(otimes_model *model, const json_t *config, const char *w
                         otimes_err *err)
 {
     const int64_t window = (int64_t)model->numbers[OTIMES_NUMBER_SLIDING_WINDOW];
-    const json_t *types = otimes_json_member(config, "attention_types");
+    typed_layers typed = {.types = otimes_json_member(config, "attention_types")};
     const json_t *listed;
     int rc =
         layer_list(model, config, "layer_types|attention_layers|attn_types", where, &listed, err);
@@ -73,13 +80,14 @@ static int read_windows(otimes_model *model, const json_t *config, const char *w
         if (listed) {
             const char *name = json_string_value(json_array_get(listed, (size_t)layer));
             windowed = name && (!strcmp(name, "sliding_attention") || !strcmp(name, "local"));
-            if (!name || (!windowed && strcmp(name, "full_attention") && strcmp(name, "global"))) {
+            if (!name ||
+                (!windowed && strcmp(name, "full_attention") != 0 && strcmp(name, "global") != 0)) {
                 rc = otimes_config_wrong(where, "layer_types",
                                          "sliding_attention or full_attention (local or global)",
                                          err);
             }
-        } else if (types) {
-            if (!windowed_by_types(types, layer, &windowed)) {
+        } else if (typed.types) {
+            if (!next_windowed(&typed, &windowed)) {
                 rc = otimes_config_wrong(where, "attention_types", "a kind for each layer", err);
             }
         } else {

@@ -151,7 +151,8 @@ static int read_direction(otimes_model *model, const json_t *config, const char 
 {
     const json_t *direction = otimes_json_member(config, "attention_dir");
     const char *name = json_string_value(direction);
-    if (direction && (!name || (strcmp(name, "causal") && strcmp(name, "bidirectional")))) {
+    if (direction &&
+        (!name || (strcmp(name, "causal") != 0 && strcmp(name, "bidirectional") != 0))) {
         return otimes_config_wrong(where, "attention_dir", "causal or bidirectional", err);
     }
     model->info.bidirectional = name && strcmp(name, "bidirectional") == 0;

@@ -308,6 +308,28 @@ static int fold_value_biases(const otimes_model *model, otimes_layer *layer, oti
     return OTIMES_OK;
 }
 
+static bool is_processed(const otimes_model *model)
+{
+    const otimes_model_info *info = &model->info;
+    return info->fold_ln == OTIMES_STEP_APPLIED ||
+           info->center_writing_weights == OTIMES_STEP_APPLIED ||
+           info->fold_value_biases == OTIMES_STEP_APPLIED;
+}
+
+static int check_pieces(const otimes_model *model, const piece *pieces, int count, int64_t layer,
+                        otimes_err *err)
+{
+    int rc = OTIMES_OK;
+    for (int i = 0; rc == OTIMES_OK && i < count; i++) {
+        const otimes_tensor *tensor = pieces[i].tensor;
+        if (tensor->data) {
+            rc = otimes_check_processed(model, pieces[i].slot, layer, tensor->data,
+                                        elements(tensor), err);
+        }
+    }
+    return rc;
+}
+
 /* What was read only because another part's processing needed it. */
 static void drop_unasked(const piece *pieces, int count, int parts)
 {
@@ -355,12 +377,15 @@ int otimes_layer_load(const otimes_model *model, int64_t index, int parts, otime
         }
         layer->b_V = (otimes_tensor){0};
     }
+    if (rc == OTIMES_OK) {
+        drop_unasked(pieces, LAYER_PIECES, parts);
+        rc =
+            is_processed(model) ? check_pieces(model, pieces, LAYER_PIECES, index, err) : OTIMES_OK;
+    }
     if (rc != OTIMES_OK) {
         otimes_layer_free(layer);
-        return rc;
     }
-    drop_unasked(pieces, LAYER_PIECES, parts);
-    return OTIMES_OK;
+    return rc;
 }
 
 void otimes_layer_free(otimes_layer *layer)
@@ -432,6 +457,9 @@ int otimes_expert_load(const otimes_model *model, int64_t layer, int64_t index, 
     if (rc == OTIMES_OK && model->info.center_writing_weights == OTIMES_STEP_APPLIED) {
         center_rows(&out->W_out);
         center_rows(&out->b_out);
+    }
+    if (rc == OTIMES_OK && is_processed(model)) {
+        rc = check_pieces(model, pieces, EXPERT_PIECES, layer, err);
     }
     if (rc != OTIMES_OK) {
         otimes_expert_free(out);

@@ -16,8 +16,8 @@ static otimes_dim dim_of_letter(char letter)
 #undef LETTER_CASE
     case 'r':
         return OTIMES_DIM_D_HEAD;
-    default:
-        assert(!"letter of a layout");
+    default: /* unreached: layouts are ours */
+        assert(false && "letter of a layout");
         return OTIMES_DIM_COUNT;
     }
 }

@@ -177,13 +177,7 @@ static void describe(otimes_model *model)
     info->qkv_bias = any_layer_has(model, OTIMES_SLOT_B_Q) ||
                      any_layer_has(model, OTIMES_SLOT_B_K) || any_layer_has(model, OTIMES_SLOT_B_V);
     info->tensor_count = model->store.entry_count;
-    for (int64_t i = 0; i < model->store.file_count; i++) {
-        info->file_bytes += model->store.files[i].map.bytes;
-    }
-    for (int64_t i = 0; model->store.lent && i < model->store.entry_count; i++) {
-        const otimes_entry *entry = &model->store.entries[i];
-        info->file_bytes += entry->alias_of ? 0 : entry->bytes;
-    }
+    info->file_bytes = otimes_store_bytes(&model->store);
 }
 
 /* All that tensors and configuration tell. */
@@ -356,6 +350,22 @@ void otimes_model_close(otimes_model **model)
     *model = NULL;
 }
 
+const char *otimes_model_file(const otimes_model *model, int64_t index)
+{
+    return index >= 0 && index < model->store.file_count ? model->store.files[index].path : NULL;
+}
+
+int otimes_model_unchanged(const otimes_model *model, otimes_err *err)
+{
+    return otimes_store_unchanged(&model->store, NULL, err);
+}
+
+int otimes_model_mend(const otimes_model *model, const void *address)
+{
+    /* The maps are the model's own, and made to be written where they are mended. */
+    return otimes_store_mend((otimes_store *)&model->store, address);
+}
+
 const otimes_model_info *otimes_model_describe(const otimes_model *model)
 {
     return &model->info;
@@ -377,6 +387,7 @@ static int hash_file(const otimes_file *file, otimes_pulse *pulse, char hex[OTIM
         const int64_t run = file->map.bytes - at < RUN ? file->map.bytes - at : RUN;
         rc = otimes_sha256_add(&sha, file->map.data + at, run, err);
         otimes_map_release(file->map.data + at, run);
+        rc = rc == OTIMES_OK ? otimes_map_unchanged(&file->map, file->path, err) : rc;
         rc = rc == OTIMES_OK ? otimes_pulse_say(pulse, pulse->done + (double)run, err) : rc;
     }
     const int finish = otimes_sha256_finish(&sha, rc == OTIMES_OK ? hex : NULL, err);

@@ -110,4 +110,9 @@ const otimes_tensor *otimes_expert_tensor(const otimes_expert *expert, otimes_sl
 int otimes_binding_read(const otimes_model *model, const otimes_binding *binding, int64_t first,
                         int64_t count, float *out, otimes_err *err);
 
+/* Whether processing left numbers that float32 holds. Layer -1: of none. OTIMES_ERR_VALUE names the
+ * weight. */
+int otimes_check_processed(const otimes_model *model, otimes_slot slot, int64_t layer,
+                           const float *values, int64_t count, otimes_err *err);
+
 #endif

@@ -136,7 +136,7 @@ static void ql_step(int64_t l, int64_t end, double *diagonal, double *off)
     for (int64_t i = end - 1; i >= l; i--) {
         const double f = sine * off[i], b = cosine * off[i], r = sqrt(f * f + g * g);
         off[i + 1] = r;
-        if (r == 0) { /* it falls apart here */
+        if (r == 0) { /* unreached: it falls apart here, both sides 0 to the last bit */
             diagonal[i + 1] -= shift;
             off[end] = 0;
             return;
@@ -190,7 +190,7 @@ static int draw_cosines(stream *s, int64_t ones, int64_t m, int64_t a, int64_t b
         cosine[i] = 1;
     }
     draw_jacobi(s, m, a, b, others, off);
-    if (!tridiagonal_eigenvalues(m, others, off)) {
+    if (!tridiagonal_eigenvalues(m, others, off)) { /* unreached: QL converges */
         return otimes_fail(err, OTIMES_ERR_CONVERGENCE,
                            "random subspaces: eigenvalues of a tridiagonal matrix of %lld rows did "
                            "not converge",

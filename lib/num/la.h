@@ -36,13 +36,13 @@ typedef struct otimes_la {
 
     /* SVD A [m,n] = U diag(s) V^T with r = min(m,n), s descending. u [m,r] and v [n,r] (columns are
      * the singular vectors) may both be NULL. A is destroyed. 0, OTIMES_ERR_MEMORY,
-     * OTIMES_ERR_CONVERGENCE. */
+     * OTIMES_ERR_CONVERGENCE, OTIMES_ERR_VALUE (an entry is NaN or infinite). */
     int (*dsvd)(int64_t m, int64_t n, double *a, int64_t lda, double *s, double *u, int64_t ldu,
                 double *v, int64_t ldv);
 
     /* Eigenvalues of a general A [n,n], ordered by falling modulus; ties: larger real part first,
      * then larger imaginary part, so that a conjugate pair is (+, -). A is destroyed.
-     * 0, OTIMES_ERR_MEMORY, OTIMES_ERR_CONVERGENCE. */
+     * 0, OTIMES_ERR_MEMORY, OTIMES_ERR_CONVERGENCE, OTIMES_ERR_VALUE as above. */
     int (*deig)(int64_t n, double *a, int64_t lda, double *re, double *im);
 
     /* Square root of a positive semidefinite G [n,n] (upper triangle read): F [rank,n] with
@@ -54,6 +54,9 @@ typedef struct otimes_la {
 
 /* The table this build computes with. */
 extern const otimes_la *const otimes_la_default;
+
+/* Has it take what it keeps for each of so many threads that multiply. OTIMES_ERR_MEMORY. */
+int otimes_la_reserve(int threads, otimes_err *err);
 
 /* Plain C, always built; the twin that tests hold the other against. */
 extern const otimes_la otimes_la_reference;

@@ -51,7 +51,7 @@ static double *workspace(double answer, lapack_int *lwork)
 static void sgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                   int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    if (!fits(m, n, k, lda, ldb, ldc)) {
+    if (!fits(m, n, k, lda, ldb, ldc)) { /* unreached: takes 2^31 rows */
         otimes_la_reference.sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     } else if (m > 0 && n > 0) {
         cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
@@ -74,7 +74,7 @@ static void dgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alph
 
 static void dsyrk(int64_t m, int64_t n, const double *a, int64_t lda, double *c, int64_t ldc)
 {
-    if (!fits(m, n, lda, ldc, 0, 0)) {
+    if (!fits(m, n, lda, ldc, 0, 0)) { /* unreached: takes 2^31 rows */
         otimes_la_reference.dsyrk(m, n, a, lda, c, ldc);
     } else if (m > 0 && n > 0) {
         cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)m, 1, a, leading(lda), 1, c,
@@ -211,6 +211,9 @@ static int dsvd(int64_t m, int64_t n, double *a, int64_t lda, double *s, double 
     if (m == 0 || n == 0) {
         return OTIMES_OK;
     }
+    if (!otimes_matrix_is_finite(m, n, a, lda)) {
+        return OTIMES_ERR_VALUE;
+    }
     const int64_t rank = m < n ? m : n;
     svd_call call = {.rows = (lapack_int)n,
                      .columns = (lapack_int)m,
@@ -250,6 +253,9 @@ static int deig(int64_t n, double *a, int64_t lda, double *re, double *im)
     }
     if (n == 0) {
         return OTIMES_OK;
+    }
+    if (!otimes_matrix_is_finite(n, n, a, lda)) {
+        return OTIMES_ERR_VALUE;
     }
     double answer = 0;
     lapack_int lwork = 0;
@@ -327,10 +333,10 @@ const char *otimes_build_blas(void)
 {
     const char *text = OPENBLAS_VERSION "of unknown threading";
     switch (openblas_get_parallel()) {
-    case OPENBLAS_SEQUENTIAL:
+    case OPENBLAS_SEQUENTIAL: /* unreached: the other builds of the library */
         text = OPENBLAS_VERSION "sequential";
         break;
-    case OPENBLAS_THREAD:
+    case OPENBLAS_THREAD: /* unreached: the other builds of the library */
         text = OPENBLAS_VERSION "pthreads";
         break;
     case OPENBLAS_OPENMP:
@@ -338,6 +344,41 @@ const char *otimes_build_blas(void)
         break;
     }
     return text + strspn(text, " ");
+}
+
+/* OpenBLAS' own, which no header of it has: the block that a product works in, kept for the next one when
+ * it is let go. Absent from other libraries behind the same interface. */
+void *blas_memory_alloc(int position) __attribute__((weak));
+void blas_memory_free(void *block) __attribute__((weak));
+
+/* The largest that OpenBLAS has for any x86-64; where a block cannot be had it tries again for ever. */
+#define BLOCK_BYTES ((int64_t)128 << 20)
+
+int otimes_la_reserve(int threads, otimes_err *err)
+{
+    const int most = openblas_get_num_procs(), count = threads < most ? threads : most;
+    void **block;
+    if (!blas_memory_alloc || !blas_memory_free) {
+        return OTIMES_OK;
+    }
+    int held = 0, rc = OTIMES_NEW(&block, count, err);
+    while (rc == OTIMES_OK && held < count) {
+        void *room = otimes_alloc(BLOCK_BYTES, 1);
+        otimes_free(room);
+        if (room) {
+            block[held++] = blas_memory_alloc(0);
+        } else {
+            rc = otimes_fail(err, OTIMES_ERR_MEMORY,
+                             "out of memory: OpenBLAS takes %lld MB of addresses for each of %d "
+                             "threads; fewer may do",
+                             (long long)(BLOCK_BYTES >> 20), count);
+        }
+    }
+    while (held > 0) {
+        blas_memory_free(block[--held]);
+    }
+    otimes_free(block);
+    return rc;
 }
 
 void otimes_set_blas_threads(int threads)

@@ -11,6 +11,12 @@ const char *otimes_build_blas(void)
     return "plain C (-Dblas=reference)";
 }
 
+int otimes_la_reserve(int threads, otimes_err *err)
+{
+    (void)threads, (void)err; /* keeps nothing */
+    return OTIMES_OK;
+}
+
 void otimes_set_blas_threads(int threads)
 {
     (void)threads;

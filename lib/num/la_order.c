@@ -33,3 +33,15 @@ void otimes_eigenvalue_sort(int64_t n, double *re, double *im)
         }
     }
 }
+
+bool otimes_matrix_is_finite(int64_t m, int64_t n, const double *a, int64_t lda)
+{
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            if (!isfinite(a[i * lda + j])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}

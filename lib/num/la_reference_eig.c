@@ -283,6 +283,9 @@ static int francis(int64_t n, double *h, int64_t ld, double *re, double *im)
 
 int otimes_reference_deig(int64_t n, double *a, int64_t lda, double *re, double *im)
 {
+    if (!otimes_matrix_is_finite(n, n, a, lda)) {
+        return OTIMES_ERR_VALUE;
+    }
     double *v = otimes_alloc(n, sizeof *v);
     double *work = otimes_alloc(n, sizeof *work);
     int rc = OTIMES_ERR_MEMORY;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "num/la_order.h"
 
 enum { SWEEPS = 60 };
 
@@ -194,7 +195,8 @@ static int svd_tall(int64_t m, int64_t n, double *a, int64_t lda, double *s, dou
     double *w = NULL, *norm2 = NULL, *q = NULL, *g = NULL;
     int64_t square, tall;
     int rc = OTIMES_ERR_MEMORY;
-    if (!otimes_mul_i64(n, n, &square) || !otimes_mul_i64(m, n, &tall)) {
+    if (!otimes_mul_i64(n, n, &square) ||
+        !otimes_mul_i64(m, n, &tall)) { /* unreached: too many to hold */
         goto done;
     }
     w = otimes_alloc(square, sizeof *w);
@@ -213,7 +215,7 @@ static int svd_tall(int64_t m, int64_t n, double *a, int64_t lda, double *s, dou
         g[i * n + i] = 1;
     }
     rc = jacobi(n, w, g, norm2);
-    if (rc) {
+    if (rc) { /* unreached: sweeps converge on what is finite */
         goto done;
     }
     finish(n, w, norm2, s, v, ldv);
@@ -234,6 +236,9 @@ done:
 int otimes_reference_dsvd(int64_t m, int64_t n, double *a, int64_t lda, double *s, double *u,
                           int64_t ldu, double *v, int64_t ldv)
 {
+    if (!otimes_matrix_is_finite(m, n, a, lda)) {
+        return OTIMES_ERR_VALUE;
+    }
     if (m >= n) {
         return svd_tall(m, n, a, lda, s, u, ldu, v, ldv);
     }

@@ -14,7 +14,7 @@ typedef struct otimes_moments {
     double square, cube, fourth; /* sums of (x - mean)^2, ^3, ^4 */
 } otimes_moments;
 
-void otimes_moments_add(otimes_moments *moments, const float *values, int64_t count);
+void otimes_moments_add(otimes_moments *a, const float *values, int64_t count);
 
 /* Population moments. Skew is m3 / m2^(3/2), the excess kurtosis m4 / m2^2 - 3 (0 for a Gaussian);
  * both NaN where all values are one. NaN of nothing. */

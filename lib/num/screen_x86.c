@@ -45,11 +45,11 @@ VNNI static inline uint64_t outside(__m512i sum, __m512i above, __m512i below, i
 #define ROW_SUMS(i)                                                                 \
     __m512i s##i##0 = _mm512_setzero_si512(), s##i##1 = s##i##0, s##i##2 = s##i##0, \
             s##i##3 = s##i##0
-#define ROW_STEP(i)                                      \
-    x = _mm512_set1_epi32(entries_at(row + i * stride)); \
-    s##i##0 = add_products(s##i##0, c0, x);              \
-    s##i##1 = add_products(s##i##1, c1, x);              \
-    s##i##2 = add_products(s##i##2, c2, x);              \
+#define ROW_STEP(i)                                        \
+    x = _mm512_set1_epi32(entries_at(row + (i) * stride)); \
+    s##i##0 = add_products(s##i##0, c0, x);                \
+    s##i##1 = add_products(s##i##1, c1, x);                \
+    s##i##2 = add_products(s##i##2, c2, x);                \
     s##i##3 = add_products(s##i##3, c3, x)
 #define ROW_MASK(i)                                                    \
     a = _mm512_set1_epi32(above[i]), b = _mm512_set1_epi32(below[i]);  \
@@ -130,7 +130,7 @@ AVX2 static void find_two_avx2(int64_t steps, const int8_t *row, const uint8_t *
         const __m256i x0 = _mm256_set1_epi32(entries_at(row + STEP * k));
         const __m256i x1 = _mm256_set1_epi32(entries_at(row + STEP * (steps + k)));
         for (int r = 0; r < REGISTERS; r++) {
-            const __m256i c = _mm256_loadu_si256((const __m256i *)(panel + 32 * r));
+            const __m256i c = _mm256_loadu_si256((const void *)(panel + 32 * r));
             sum[0][r] =
                 _mm256_add_epi32(sum[0][r], _mm256_madd_epi16(_mm256_maddubs_epi16(c, x0), ones));
             sum[1][r] =
@@ -168,14 +168,14 @@ AVX2 static int64_t dot_avx2(int64_t count, const int16_t *a, const int16_t *b)
     int32_t lane[2 * LANES];
     int64_t sum = 0;
     for (int64_t k = 0; k < count; k += OTIMES_SCREEN_WIDE) {
-        const __m256i *x = (const __m256i *)(a + k), *y = (const __m256i *)(b + k);
+        const __m256i *x = (const void *)(a + k), *y = (const void *)(b + k);
         even =
             _mm256_add_epi32(even, _mm256_madd_epi16(_mm256_loadu_si256(x), _mm256_loadu_si256(y)));
         odd = _mm256_add_epi32(
             odd, _mm256_madd_epi16(_mm256_loadu_si256(x + 1), _mm256_loadu_si256(y + 1)));
     }
-    _mm256_storeu_si256((__m256i *)lane, even);
-    _mm256_storeu_si256((__m256i *)(lane + LANES), odd);
+    _mm256_storeu_si256((void *)lane, even);
+    _mm256_storeu_si256((void *)(lane + LANES), odd);
     for (int j = 0; j < HALF; j++) {
         sum += lane[j];
     }

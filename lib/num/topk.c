@@ -68,7 +68,9 @@ void otimes_topk_scan(otimes_topk *top, const float *values, int64_t count, int3
         return;
     }
     for (; at < count && top->count < top->capacity; at++) {
-        insert(top, values[at], first_index + (int32_t)at);
+        if (!isnan(values[at])) { /* has no place in an order */
+            insert(top, values[at], first_index + (int32_t)at);
+        }
     }
     while (at < count) {
         const float threshold = sign * top->value[0];

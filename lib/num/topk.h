@@ -18,7 +18,7 @@ typedef struct otimes_topk {
 } otimes_topk;
 
 /* Considers values[0 .. count-1] with indices first_index ... Indices must ascend over the calls,
- * which makes the order of equal values that of their indices. */
+ * which makes the order of equal values that of their indices. A NaN is never kept. */
 void otimes_topk_scan(otimes_topk *top, const float *values, int64_t count, int32_t first_index);
 
 /* Sorts what was kept into its order; entries beyond count become NaN and -1. */

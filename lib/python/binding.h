@@ -2,12 +2,16 @@
  *
  * The sink through which Python gets results: a memory sink that also tells of axes and progress, and
  * stops when Python says so. Python is called seldom, however small the steps of an analysis are.
+ * And what keeps a process alive whose checkpoint is written over while it is open.
  */
 #ifndef BINDING_H
 #define BINDING_H
 
+#include <otimes/model.h>
 #include <otimes/sink.h>
 
+#include <signal.h>
+#include <string.h>
 #include <time.h>
 
 typedef struct otimes_py_sink {
@@ -71,6 +75,56 @@ static void otimes_py_sink_begin(otimes_py_sink *sink, otimes_memory_sink *memor
     sink->self = self;
     sink->next = otimes_py_now() + 0.05;
     sink->stop = sink->wanted = 0;
+}
+
+/* Models that are open, for the handler; one beyond these is not looked after. */
+#define OTIMES_PY_MODELS 1024
+static const otimes_model *otimes_py_models[OTIMES_PY_MODELS];
+static struct sigaction otimes_py_before;
+
+/* A fault of others is theirs: the read happens again, under the handler that was there before. */
+static void otimes_py_read_failed(int signal_number, siginfo_t *about, void *context)
+{
+    (void)context;
+    for (int i = 0; i < OTIMES_PY_MODELS; i++) {
+        const otimes_model *model = __atomic_load_n(&otimes_py_models[i], __ATOMIC_ACQUIRE);
+        if (model && otimes_model_mend(model, about->si_addr)) {
+            return;
+        }
+    }
+    sigaction(signal_number, &otimes_py_before, NULL);
+}
+
+static void otimes_py_install(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_sigaction = otimes_py_read_failed;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGBUS, &action, &otimes_py_before);
+}
+
+static void otimes_py_watch(const otimes_model *model)
+{
+    for (int i = 0; i < OTIMES_PY_MODELS; i++) {
+        const otimes_model *none = NULL;
+        if (__atomic_compare_exchange_n(&otimes_py_models[i], &none, model, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            return;
+        }
+    }
+}
+
+static void otimes_py_forget(const otimes_model *model)
+{
+    for (int i = 0; i < OTIMES_PY_MODELS; i++) {
+        const otimes_model *own = model;
+        if (__atomic_compare_exchange_n(&otimes_py_models[i], &own, NULL, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            return;
+        }
+    }
 }
 
 #endif

@@ -18,7 +18,8 @@ MARKER = re.compile(r'# \d+ "([^"]*)"')
 DEFINE = re.compile(r"#define (OTIMES_[A-Z0-9_]+) (.+)")
 NUMBER = re.compile(r"[-+(]*(0x)?[0-9][-+0-9a-fA-F.eEuUlL<>() ]*")
 NESTED_ENUM = re.compile(r"^    enum (\{[^}]*\}) (\w+);", re.M)
-# What binding.h adds to the headers, the sink that results come through, and readers in Python.
+# What binding.h adds to the headers: the sink that results come through, models whose files may
+# change, and readers in Python.
 BINDING = """
 typedef struct otimes_py_sink {
     otimes_sink sink;
@@ -28,6 +29,9 @@ typedef struct otimes_py_sink {
     ...;
 } otimes_py_sink;
 void otimes_py_sink_begin(otimes_py_sink *sink, otimes_memory_sink *memory, void *self);
+void otimes_py_install(void);
+void otimes_py_watch(const otimes_model *model);
+void otimes_py_forget(const otimes_model *model);
 extern "Python" int otimes_py_axis(otimes_sink *sink, const otimes_axis *axis, otimes_err *err);
 extern "Python" int otimes_py_progress(otimes_sink *sink, double done, double total);
 extern "Python" const otimes_array *otimes_py_reader_array(const otimes_reader *reader, int64_t index);

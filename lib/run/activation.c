@@ -12,8 +12,8 @@ static const struct {
 } names[] = {
     {"clamped swiglu", OTIMES_ACT_CLAMPED_SWIGLU},
     {"gelu", OTIMES_ACT_GELU},
-    {"gelu_bloom", OTIMES_ACT_GELU_BLOOM},
-    {"gelu_fast", OTIMES_ACT_GELU_BLOOM},
+    {"gelu_bloom", OTIMES_ACT_GELU_TANH},
+    {"gelu_fast", OTIMES_ACT_GELU_TANH},
     {"gelu_new", OTIMES_ACT_GELU_TANH},
     {"gelu_python", OTIMES_ACT_GELU},
     {"gelu_pytorch_tanh", OTIMES_ACT_GELU_TANH},
@@ -57,9 +57,6 @@ void otimes_activate(otimes_activation_kind kind, int64_t count, float *x)
         break;
     case OTIMES_ACT_GELU_TANH:
         otimes_vgelu_tanh(count, x, 0.7978845608028654f);
-        break;
-    case OTIMES_ACT_GELU_BLOOM:
-        otimes_vgelu_tanh(count, x, 0.79788456f);
         break;
     case OTIMES_ACT_GELU_QUICK:
     case OTIMES_ACT_CLAMPED_SWIGLU:

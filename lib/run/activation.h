@@ -13,8 +13,7 @@ typedef enum otimes_activation_kind {
     OTIMES_ACT_RELU,
     OTIMES_ACT_SILU,
     OTIMES_ACT_GELU,          /* by erf */
-    OTIMES_ACT_GELU_TANH,     /* sqrt(2 / pi) */
-    OTIMES_ACT_GELU_BLOOM,    /* the same with 0.79788456 */
+    OTIMES_ACT_GELU_TANH,     /* sqrt(2 / pi); BLOOM's 0.79788456 is the same float32 */
     OTIMES_ACT_GELU_QUICK,    /* x sigmoid(1.702 x) */
     OTIMES_ACT_CLAMPED_SWIGLU /* of a gated MLP as a whole: see otimes_gate */
 } otimes_activation_kind;

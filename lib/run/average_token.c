@@ -111,6 +111,7 @@ int otimes_average_token_make(const otimes_model *model, otimes_average_token *a
         info->n_ctx > 0 && info->n_ctx < AVERAGE_POSITIONS ? info->n_ctx : AVERAGE_POSITIONS;
     const bool centre = info->norm == OTIMES_NORM_LN;
     const bool norm = info->norm != OTIMES_NORM_NONE && info->pre_norm;
+    const bool behind = info->positions == OTIMES_POSITIONS_SHORTFORMER; /* the norm */
     double embedding = 0;
     float *position = NULL;
     int rc = OTIMES_OK;
@@ -120,11 +121,13 @@ int otimes_average_token_make(const otimes_model *model, otimes_average_token *a
     rc = rc == OTIMES_OK ? read_positions(average, n, &position, err) : rc;
     for (int64_t p = 0; rc == OTIMES_OK && p < n; p++) {
         const float *row = position ? position + p * d : NULL;
-        const double square = norm ? mean_square(average, centre, embedding, row) + info->eps : 1;
+        const double square =
+            norm ? mean_square(average, centre, embedding, behind ? NULL : row) + info->eps : 1;
+        const double scale = sqrt(square);
         average->square += square / (double)n;
         for (int64_t j = 0; j < d; j++) {
-            average->rows[p * d + j] =
-                (average->mean[j] + (row ? (double)row[j] : 0)) / sqrt(square);
+            const double own = row ? (double)row[j] / (behind ? 1 : scale) : 0;
+            average->rows[p * d + j] = average->mean[j] / scale + own;
         }
     }
     average->untold = why_untold(info);

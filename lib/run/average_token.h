@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The average token: at every position stands the mean row of W_E, with the position's row of W_pos
- * where there is one, over the norm's scale that tokens have there in the root of the mean square.
- * Its pattern is exact in content-free heads of layer 0.
+ * where there is one, over the norm's scale that tokens have there in the root of the mean square;
+ * shortformer models add W_pos behind the norm. Its pattern is exact in content-free heads of layer 0.
  */
 #ifndef OTIMES_RUN_AVERAGE_TOKEN_H
 #define OTIMES_RUN_AVERAGE_TOKEN_H

@@ -38,7 +38,8 @@ static int count_rows(otimes_batch *batch, const otimes_model *model,
     for (int64_t s = 0; s < sequences->count; s++) {
         const int64_t before = past ? past[s] : 0, length = sequences->length[s];
         int rc = check_sequence(model, sequences, s, before, err);
-        if (rc == OTIMES_OK && length > INT64_MAX / 2 - before - batch->rows) {
+        if (rc == OTIMES_OK &&
+            length > INT64_MAX / 2 - before - batch->rows) { /* unreached: too many to hold */
             rc =
                 otimes_fail(err, OTIMES_ERR_ARGUMENT, "sequences: more tokens than can be counted");
         }
@@ -99,7 +100,8 @@ int otimes_kv_init(otimes_kv *kv, const otimes_model *model, int64_t count, int6
     int64_t places = 0;
     *kv = (otimes_kv){.capacity = capacity, .count = count};
     if (!otimes_mul_i64(count, capacity, &places) ||
-        !otimes_mul_i64(places, info->n_kv_heads * info->d_head, &places)) {
+        !otimes_mul_i64(places, info->n_kv_heads * info->d_head,
+                        &places)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_ARGUMENT,
                            "cache: %lld sequences of %lld tokens cannot be counted",
                            (long long)count, (long long)capacity);

@@ -21,7 +21,8 @@ static void fill_nan(double *x, int64_t count)
 static double *undefined(otimes_pool *pool, int64_t rows, int64_t columns, int *rc, otimes_err *err)
 {
     int64_t count = 0;
-    if (*rc == OTIMES_OK && !otimes_mul_i64(rows, columns, &count)) {
+    if (*rc == OTIMES_OK &&
+        !otimes_mul_i64(rows, columns, &count)) { /* unreached: too many to hold */
         *rc = otimes_fail(err, OTIMES_ERR_MEMORY, "edges: too many heads");
     }
     double *x = otimes_pool_new(pool, count, sizeof *x, rc, err);

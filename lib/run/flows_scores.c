@@ -84,7 +84,8 @@ static float **by_layer(otimes_flow_scores *s, int64_t columns, int *rc, otimes_
 {
     int64_t count = 0;
     float **rows = otimes_pool_new(&s->pool, s->info->n_layers, sizeof *rows, rc, err);
-    if (*rc == OTIMES_OK && !otimes_mul_i64(s->n, columns, &count)) {
+    if (*rc == OTIMES_OK &&
+        !otimes_mul_i64(s->n, columns, &count)) { /* unreached: too many to hold */
         *rc = otimes_fail(err, OTIMES_ERR_MEMORY, "queries and keys: too many tokens");
     }
     for (int64_t l = 0; *rc == OTIMES_OK && l < s->info->n_layers; l++) {

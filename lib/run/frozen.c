@@ -44,7 +44,8 @@ static bool measure(const otimes_sequences *sequences, int64_t *rows, int64_t *s
         int64_t own;
         if (!otimes_mul_i64(sequences->length[s], sequences->length[s], &own) ||
             __builtin_add_overflow(*square, own, square) ||
-            __builtin_add_overflow(*rows, sequences->length[s], rows)) {
+            __builtin_add_overflow(*rows, sequences->length[s],
+                                   rows)) { /* unreached: too many to hold */
             return false;
         }
     }
@@ -93,7 +94,7 @@ int otimes_frozen_init(otimes_frozen *frozen, const otimes_model *model,
     int rc = OTIMES_OK;
     int64_t square;
     *frozen = (otimes_frozen){.model = model, .count = sequences->count};
-    if (!measure(sequences, &frozen->rows, &square)) {
+    if (!measure(sequences, &frozen->rows, &square)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "frozen quantities: too many tokens");
     }
     frozen->start = otimes_pool_new(&frozen->pool, sequences->count + 1, sizeof(int64_t), &rc, err);

@@ -48,7 +48,7 @@ void otimes_frozen_free(otimes_frozen *frozen);
 
 /* A visitor of hooks: records, or with `replay` puts what was recorded in the place of what the
  * pass computed. A visitor that has more to do calls it for points it does not know. */
-int otimes_frozen_visit(void *frozen, const otimes_activation *activation, otimes_err *err);
+int otimes_frozen_visit(void *context, const otimes_activation *a, otimes_err *err);
 
 /* Hooks that do only this. */
 otimes_hooks otimes_frozen_hooks(otimes_frozen *frozen);

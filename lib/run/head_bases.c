@@ -77,7 +77,6 @@ static int new_bases(const otimes_model_info *info, int parts, otimes_head_bases
 }
 
 int otimes_head_bases_load(const otimes_model *model, int64_t first, int64_t layers, int parts,
-                           int (*tick)(void *context, double share, otimes_err *err), void *context,
                            otimes_head_bases *bases, otimes_err *err)
 {
     const otimes_model_info *info = &model->info;
@@ -100,9 +99,6 @@ int otimes_head_bases_load(const otimes_model *model, int64_t first, int64_t lay
             rc = otimes_par_for(items, model->threads, make_side, &work, err);
         }
         otimes_layer_free(&layer);
-        if (rc == OTIMES_OK && tick) {
-            rc = tick(context, (double)(at + 1) / (double)layers, err);
-        }
     }
     if (rc != OTIMES_OK) {
         otimes_head_bases_free(bases);

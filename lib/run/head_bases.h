@@ -30,11 +30,9 @@ typedef struct otimes_head_bases {
  * norm's weight, which is the true write up to a positive factor at each position. By Cholesky QR, whose
  * basis is checked to be orthonormal to 1e-9; by Householder QR where it is not. A side of lower rank has
  * basis rows that mean nothing and rows of zeros (to rounding) in R.
- * `tick` (may be NULL) is called with the share done and may stop the work.
  * Memory: 4 d_model + 8 d_head bytes for each of rank x heads rows, and a layer while it is read.
  * OTIMES_ERR_MEMORY, those of reading weights. */
 int otimes_head_bases_load(const otimes_model *model, int64_t first, int64_t layers, int parts,
-                           int (*tick)(void *context, double share, otimes_err *err), void *context,
                            otimes_head_bases *bases, otimes_err *err);
 
 /* Accepts zeroed. */

@@ -85,7 +85,7 @@ int64_t otimes_hook_columns(const otimes_model *model, otimes_hook hook)
     case COLUMNS_D_SHARED:
         return info->d_shared_expert;
     }
-    return 0;
+    return 0; /* unreached: all cases return */
 }
 
 /* Whether a layer has an MLP, of whatever kind. */
@@ -155,5 +155,5 @@ int otimes_hook_reached(const otimes_model *model, otimes_hook hook, int64_t lay
     case OTIMES_HOOK_COUNT:
         break;
     }
-    return 0;
+    return 0; /* unreached: all cases return */
 }

@@ -267,10 +267,11 @@ static int64_t elements(const otimes_model *model, otimes_slot slot, int64_t lay
 static int64_t layer_bytes(const otimes_model *model, int64_t layer, bool all_experts)
 {
     int64_t count = 0, expert = 0;
-    for (int slot = OTIMES_SLOT_FIRST_OF_LAYER; slot < OTIMES_SLOT_FIRST_OF_EXPERT; slot++) {
+    for (otimes_slot slot = OTIMES_SLOT_FIRST_OF_LAYER; slot < OTIMES_SLOT_FIRST_OF_EXPERT;
+         slot++) {
         count += elements(model, slot, layer, 0);
     }
-    for (int slot = OTIMES_SLOT_FIRST_OF_EXPERT;
+    for (otimes_slot slot = OTIMES_SLOT_FIRST_OF_EXPERT;
          otimes_layer_has_experts(model, layer) && slot < OTIMES_SLOT_COUNT; slot++) {
         expert += elements(model, slot, layer, 0);
     }
@@ -301,7 +302,8 @@ int64_t otimes_layers_loading(const otimes_model *model, bool resident)
     int64_t largest = 0;
     for (int64_t layer = 0; layer < model->info.n_layers; layer++) {
         int64_t count = 0;
-        for (int slot = OTIMES_SLOT_FIRST_OF_LAYER; slot < OTIMES_SLOT_FIRST_OF_EXPERT; slot++) {
+        for (otimes_slot slot = OTIMES_SLOT_FIRST_OF_LAYER; slot < OTIMES_SLOT_FIRST_OF_EXPERT;
+             slot++) {
             const bool attention = otimes_slot_part(slot) == OTIMES_MODEL_PART_ATTENTION;
             count += attention ? elements(model, slot, layer, 0) : 0;
         }

@@ -290,7 +290,7 @@ int64_t otimes_linear_bytes(const otimes_model *model, int64_t n, otimes_mlp_rol
     const int64_t fields = (5 + 2 * info->n_layers) * info->d_model + wide + 1;
     int64_t bytes, total = otimes_frozen_bytes(model, &one, what);
     if (!otimes_mul_i64(n, fields * (int64_t)sizeof(float), &bytes) ||
-        __builtin_add_overflow(total, bytes, &total)) {
+        __builtin_add_overflow(total, bytes, &total)) { /* unreached: too many to hold */
         return INT64_MAX;
     }
     return total;
@@ -403,7 +403,7 @@ int otimes_linear_target_loss(const otimes_linear *linear, int64_t position, int
     const otimes_model_info *info = linear->info;
     const otimes_unembed *unembed = &linear->layers->unembed;
     float *normal = NULL, *logit = NULL;
-    double logsumexp;
+    double logsumexp = 0;
     int rc = check_target(linear, position, token, -1, err);
     if (rc == OTIMES_OK) {
         rc = OTIMES_NEW(&normal, info->d_model, err);

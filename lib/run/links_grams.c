@@ -6,6 +6,7 @@
  * readers are products of it. The squares on the diagonal are taken whole: BLOCK_ROWS / d more work
  * than the triangle.
  */
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -161,7 +162,7 @@ static int64_t list_tiles(const otimes_links *links, const int64_t *size, int64_
         }
         for (int64_t j = first; j < links->readers; j += size[1]) {
             const int64_t n = least(links->readers - j, size[1]);
-            if (!has_pair(links, i, m, j, n)) {
+            if (!has_pair(links, i, m, j, n)) { /* unreached: readers come by layer */
                 continue;
             }
             if (tile) {
@@ -178,10 +179,11 @@ static int64_t list_tiles(const otimes_links *links, const int64_t *size, int64_
 static const int64_t *choose_tiles(const otimes_links *links, int64_t *tiles, double *cost)
 {
     const int64_t *best = NULL;
+    *cost = INFINITY;
     for (int s = 0; s < TILE_SIZES; s++) {
-        double own;
+        double own = 0;
         const int64_t count = list_tiles(links, tile_sizes[s], NULL, &own);
-        if (!best || own < *cost) {
+        if (own < *cost) {
             best = tile_sizes[s];
             *tiles = count;
             *cost = own;

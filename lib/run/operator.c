@@ -126,7 +126,7 @@ int otimes_operator_add_term(otimes_operator *op, double scale, const otimes_fac
                              int64_t over_count, const otimes_factor *through,
                              int64_t through_count, otimes_err *err)
 {
-    otimes_factor *factors;
+    otimes_factor *factors = NULL;
     int rc = check("positions", op->n_out, op->n_in, over, over_count, err);
     if (rc == OTIMES_OK) {
         rc = check("features", op->d_out, op->d_in, through, through_count, err);

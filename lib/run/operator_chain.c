@@ -114,7 +114,7 @@ static int tabulate(otimes_chain *chain, int64_t span, int64_t longest, otimes_e
     chain->cost = NULL;
     chain->split = NULL;
     chain->span = span;
-    if (!otimes_mul_i64(span, span, &entries)) {
+    if (!otimes_mul_i64(span, span, &entries)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "a product of %lld matrices", (long long)span);
     }
     int rc = OTIMES_NEW(&chain->cost, entries, err);
@@ -248,7 +248,8 @@ static int new_piece(const otimes_chain *chain, int64_t rows, int64_t columns, p
 {
     int64_t bytes = 0;
     if (!otimes_mul_i64(rows, columns, &bytes) ||
-        !otimes_mul_i64(bytes, chain->wide ? sizeof(double) : sizeof(float), &bytes)) {
+        !otimes_mul_i64(bytes, chain->wide ? sizeof(double) : sizeof(float),
+                        &bytes)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "a product of matrices is [%lld, %lld]",
                            (long long)rows, (long long)columns);
     }

@@ -13,7 +13,8 @@
 /* Cut before a character that would not fit whole. */
 static otimes_factor named(const char *name, otimes_factor factor)
 {
-    size_t length = name ? strlen(name) : 0;
+    name = name ? name : "";
+    size_t length = strlen(name);
     if (length >= OTIMES_FACTOR_NAME) {
         length = OTIMES_FACTOR_NAME - 1;
         while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80) {

@@ -122,7 +122,7 @@ static int make_state(void *context, int64_t item, int worker, otimes_err *err)
         rc = engine->ops->step(engine, from, s->tree.node[chain[length]].link, worker, next, err);
         from = next;
     }
-    if (rc == OTIMES_OK && from != to) {
+    if (rc == OTIMES_OK && from != to) { /* unreached: no chain is expanded twice */
         memcpy(to, from, (size_t)size * sizeof *to);
     }
     return rc;

@@ -147,7 +147,7 @@ int otimes_path_tree_list(otimes_path_tree *tree, otimes_path_list *paths, otime
         const int64_t length = length_of(tree, tree->found[i].node);
         paths->links = length > paths->links ? length : paths->links;
     }
-    if (!otimes_mul_i64(count, paths->links, &cells)) {
+    if (!otimes_mul_i64(count, paths->links, &cells)) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_MEMORY, "paths: too many");
     }
     paths->source = otimes_pool_new(&paths->pool, count, sizeof *paths->source, &rc, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/readout.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -12,15 +13,19 @@
 #include "num/stats.h"
 #include "num/topk.h"
 #include "num/vmath.h"
+#include "run/table_keep.h"
 
 /* A block of W_U is read once for all rows; slabs of rows bound the products that exist at once. */
 enum { SLAB_ROWS = 2048, BLOCK_TOKENS = 2048 };
+
+/* Of the bias and the soft cap behind a product. */
+#define FEW_ROUNDINGS (4 * (double)FLT_EPSILON)
 
 /* What is known of a row so far. */
 typedef struct row_state {
     otimes_topk top;
     double max, sum, weighted; /* sum exp(x - max), sum x exp(x - max) */
-    float target;
+    float target, exact;       /* the target's logit as the product has it; by otimes_dot */
     int64_t above;
 } row_state;
 
@@ -29,6 +34,7 @@ typedef struct job {
     const otimes_readout *ask;
     const float *normal, *W_U; /* of the block at hand */
     int64_t rows, first, tokens, first_row;
+    double norm; /* the largest of the block's rows of W_U, where ranks are asked for */
     row_state *states;
     float *product; /* [SLAB_ROWS, BLOCK_TOKENS] */
     float *scratch; /* [workers][BLOCK_TOKENS] */
@@ -65,6 +71,7 @@ static int begin_row(job *j, int64_t i, float *scratch, otimes_err *err)
     if (rc == OTIMES_OK) {
         state->target = (float)otimes_dot(j->normal + i * info->d_model, row, info->d_model);
         finish_logits(j, target, 1, &state->target);
+        state->exact = state->target;
     }
     return rc;
 }
@@ -88,6 +95,29 @@ static void add_sums(const job *j, row_state *state, const float *x, float *scra
     state->weighted += j->ask->entropy ? otimes_dot(scratch, x, j->tokens) : 0;
 }
 
+/* Logits of the block that are larger than the target's. What is no further from it than the rounding of
+ * products is computed again, as the target's was: of equal columns of W_U none is larger. */
+static int64_t count_larger(const job *j, int64_t row, int64_t target, const float *x)
+{
+    const int64_t d = j->layers->model->info.d_model;
+    const float *normal = j->normal + row * d, exact = j->states[row].exact;
+    const double norms = otimes_table_norm(normal, d) * j->norm;
+    const double margin = 2 * otimes_table_margin(d, norms) + FEW_ROUNDINGS * fabs((double)exact);
+    const float high = (float)((double)exact + margin), low = (float)((double)exact - margin);
+    int64_t above = otimes_count_above(x, j->tokens, high);
+    if (otimes_count_above(x, j->tokens, low) == above) {
+        return above;
+    }
+    for (int64_t i = 0; i < j->tokens; i++) {
+        if (x[i] > low && x[i] <= high && j->first + i != target) {
+            float logit = (float)otimes_dot(normal, j->W_U + i * d, d);
+            finish_logits(j, j->first + i, 1, &logit);
+            above += logit > exact;
+        }
+    }
+    return above;
+}
+
 static void consume(const job *j, int64_t row, const float *x, float *scratch)
 {
     row_state *state = &j->states[row];
@@ -106,10 +136,7 @@ static void consume(const job *j, int64_t row, const float *x, float *scratch)
         add_sums(j, state, x, scratch);
     }
     if (target >= 0 && ask->target_rank) {
-        state->above += otimes_count_above(x, j->tokens, state->target);
-        if (here) { /* the product's rounding of the target is not the dot's */
-            state->above -= x[own] > state->target;
-        }
+        state->above += count_larger(j, row, target, x);
     }
     if (here) {
         state->target = x[own];
@@ -126,12 +153,23 @@ static int consume_row(void *context, int64_t item, int worker, otimes_err *err)
     return OTIMES_OK;
 }
 
+static double largest_norm(const job *j)
+{
+    const int64_t d = j->layers->model->info.d_model;
+    double largest = 0;
+    for (int64_t i = 0; i < j->tokens; i++) {
+        largest = fmax(largest, otimes_dot(j->W_U + i * d, j->W_U + i * d, d));
+    }
+    return sqrt(largest);
+}
+
 /* The block at hand for all rows. */
 static int run_block(job *j, otimes_err *err)
 {
     const int64_t d = j->layers->model->info.d_model;
     const int threads = j->layers->model->threads;
     int rc = OTIMES_OK;
+    j->norm = j->ask->target_rank ? largest_norm(j) : 0;
     for (j->first_row = 0; rc == OTIMES_OK && j->first_row < j->rows; j->first_row += SLAB_ROWS) {
         const int64_t left = j->rows - j->first_row, rows = left < SLAB_ROWS ? left : SLAB_ROWS;
         otimes_product(threads, true, rows, j->tokens, d, j->normal + j->first_row * d, d, j->W_U,
@@ -162,7 +200,7 @@ static void finish_row(const job *j, int64_t i)
         ask->target_logit[i] = target ? state->target : NAN;
     }
     if (ask->target_rank) {
-        ask->target_rank[i] = target ? state->above : -1;
+        ask->target_rank[i] = target && !isnan(state->target) ? state->above : -1;
     }
 }
 

@@ -16,10 +16,10 @@ typedef struct otimes_readout {
     double *entropy;       /* [rows] of the softmax, nats */
     const int64_t *target; /* [rows] an output token each; -1: none. Needed by the two below */
     float *target_logit;   /* [rows]; NaN without a target */
-    int64_t *target_rank;  /* [rows] how many logits are larger; -1 without a target */
+    int64_t *target_rank;  /* [rows] how many logits are larger; -1 without a target, or of NaN */
     int64_t top;           /* the largest of each row: */
     float *top_value;      /* [rows, top] descending, ties by lower id; NaN beyond d_vocab_out */
-    int32_t *top_id;       /* [rows, top]; -1 beyond */
+    int32_t *top_id;       /* [rows, top]; -1 beyond, where NaN is left out */
     float *logits;         /* [rows, d_vocab_out] */
 } otimes_readout;
 

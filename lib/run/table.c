@@ -4,8 +4,10 @@
  */
 #include "run/table.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/par.h"
 #include "run/table_job.h"
 
@@ -42,6 +44,22 @@ otimes_table_side otimes_table_side_in_memory(const otimes_table_vectors *vector
     return (otimes_table_side){.count = count, .read = read_vectors, .context = vectors};
 }
 
+int otimes_table_read(const otimes_table_side *side, int64_t rank, const int64_t *ids,
+                      int64_t first, int64_t count, float *out, otimes_err *err)
+{
+    const int rc = side->read(side->context, ids, first, count, out, err);
+    const int64_t bad = rc == OTIMES_OK ? otimes_first_nonfinite(out, count * rank) : -1;
+    if (bad >= 0) {
+        const int64_t place = bad / rank;
+        return otimes_fail(err, OTIMES_ERR_VALUE,
+                           "vectors of a table over the vocabulary: expected numbers that float32 "
+                           "holds, got %f in the one at place %lld",
+                           isnan(out[bad]) ? (double)NAN : (double)out[bad],
+                           (long long)(ids ? ids[place] : first + place));
+    }
+    return rc;
+}
+
 otimes_table otimes_table_transposed(const otimes_table *table)
 {
     otimes_table other = *table;
@@ -66,9 +84,9 @@ static int read_strip(void *context, int64_t strip, int worker, otimes_err *err)
     const int64_t first = strip * OTIMES_TABLE_STRIP, left = job->sheet.rows - first;
     const otimes_table_side *side = &job->table->row;
     (void)worker;
-    return side->read(side->context, NULL, job->sheet.first_row + first,
-                      left < OTIMES_TABLE_STRIP ? left : OTIMES_TABLE_STRIP,
-                      job->vectors + first * job->table->rank, err);
+    return otimes_table_read(side, job->table->rank, NULL, job->sheet.first_row + first,
+                             left < OTIMES_TABLE_STRIP ? left : OTIMES_TABLE_STRIP,
+                             job->vectors + first * job->table->rank, err);
 }
 
 static int run_sheet(otimes_table_job *job, const otimes_table_engine *engine, void *state,

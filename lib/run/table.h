@@ -40,6 +40,11 @@ typedef struct otimes_table_vectors {
 } otimes_table_vectors;
 otimes_table_side otimes_table_side_in_memory(const otimes_table_vectors *vectors, int64_t count);
 
+/* A side's read for vectors of `rank`, and OTIMES_ERR_VALUE where one of them holds what is no number:
+ * what has left float32 on its way there has no order. */
+int otimes_table_read(const otimes_table_side *side, int64_t rank, const int64_t *ids,
+                      int64_t first, int64_t count, float *out, otimes_err *err);
+
 /* T^T: its rows are the columns of the table. */
 otimes_table otimes_table_transposed(const otimes_table *table);
 
@@ -47,7 +52,9 @@ otimes_table otimes_table_transposed(const otimes_table *table);
  * results hold are nearer to the sum. */
 typedef struct otimes_table_values {
     int64_t first_row, rows, first_column, columns;
-    float *values; /* [rows, columns]; the consumer may change them */
+    float *values;        /* [rows, columns]; the consumer may change them */
+    const float *vectors; /* [columns, rank] along the column side */
+    double norm;          /* the largest of theirs */
 } otimes_table_values;
 
 /* Consecutive rows with all that was found in them; results are ordered, the best first and equal values

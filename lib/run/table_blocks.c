@@ -88,7 +88,7 @@ static int read_piece(void *context, int64_t piece, int worker, otimes_err *err)
     const int64_t count = left < PIECE ? left : PIECE;
     float *vectors = b->columns + first * rank;
     (void)worker;
-    const int rc = side->read(side->context, NULL, b->block.first + first, count, vectors, err);
+    const int rc = otimes_table_read(side, rank, NULL, b->block.first + first, count, vectors, err);
     double largest = 0;
     for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
         const double norm = otimes_table_norm(vectors + i * rank, rank);
@@ -138,8 +138,13 @@ static int run_strip(void *context, int64_t strip, int worker, otimes_err *err)
                                b->scratch_index + worker * b->scratch, &b->beyond[strip], err);
     }
     if (rc == OTIMES_OK && every && every->strip) {
-        const otimes_table_values values = {job->sheet.first_row + first, rows, block->first,
-                                            block->count, products};
+        const otimes_table_values values = {job->sheet.first_row + first,
+                                            rows,
+                                            block->first,
+                                            block->count,
+                                            products,
+                                            block->vectors,
+                                            block->norm};
         every->strip(job->ask->context, &values);
     }
     return rc;
@@ -154,7 +159,8 @@ static int run_block(blocks *b, int64_t first, otimes_err *err)
     }
     if (rc == OTIMES_OK && b->held) {
         const otimes_table_values values = {job->sheet.first_row, job->sheet.rows, b->block.first,
-                                            b->block.count, b->products};
+                                            b->block.count,       b->products,     b->columns,
+                                            b->block.norm};
         rc = job->ask->every->block(job->ask->context, &values, err);
     }
     return rc == OTIMES_OK

@@ -14,8 +14,7 @@ enum {
     HEADROOM = 30  /* bits that a vector may exceed those of the sample by */
 };
 
-#define UNIT 0x1p-24     /* of float32's rounding */
-#define SLACK (1 + 1e-9) /* norms say more than the rounding of their own */
+#define UNIT 0x1p-24 /* of float32's rounding */
 
 double otimes_table_least_error(int64_t rank)
 {
@@ -58,7 +57,7 @@ static int read_sample(const otimes_table_side *side, int64_t rank, int64_t *cou
     int rc = OTIMES_OK;
     *count = side->count < SAMPLE ? side->count : SAMPLE;
     for (int64_t i = 0; rc == OTIMES_OK && i < *count; i++) {
-        rc = side->read(side->context, NULL, i * side->count / *count, 1, out + i * rank, err);
+        rc = otimes_table_read(side, rank, NULL, i * side->count / *count, 1, out + i * rank, err);
     }
     return rc;
 }
@@ -154,7 +153,7 @@ static int narrow_piece(void *context, int64_t piece, int worker, otimes_err *er
     const int64_t count = n->c->count - first < PIECE ? n->c->count - first : PIECE;
     float *vectors = n->vectors + worker * (PIECE + 1) * rank;
     int exponent = 0;
-    const int rc = side->read(side->context, NULL, first, count, vectors, err);
+    const int rc = otimes_table_read(side, rank, NULL, first, count, vectors, err);
     if (rc != OTIMES_OK) {
         return rc;
     }
@@ -210,7 +209,7 @@ static int pack_panel(void *context, int64_t at, int worker, otimes_err *err)
     const sized *of = n->sized + at * COLUMNS;
     const int64_t left = c->count - at * COLUMNS;
     float *vector = n->vectors + worker * (PIECE + 1) * rank;
-    int16_t *q = (int16_t *)(vector + rank);
+    int16_t *q = (void *)(vector + rank);
     uint8_t *out = c->panels + at * bytes;
     otimes_table_panel *panel = &c->panel[at];
     (void)err;

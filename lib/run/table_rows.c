@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/table_rows.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -9,12 +10,16 @@
 #include "num/dot.h"
 #include "num/stats.h"
 #include "run/table_job.h"
+#include "run/table_keep.h"
 
 typedef struct otimes_table_row {
     otimes_row_stats stats;
     float min;
-    int64_t own;   /* its column; -1: none */
-    int64_t above; /* entries larger than own_value */
+    int64_t own;         /* its column; -1: none */
+    float exact;         /* its entry, before the caller changed it */
+    const float *vector; /* of the row, with an own entry */
+    double norm;
+    int64_t above; /* entries larger than the own one */
 } row_state;
 
 static int64_t strips_of(int64_t rows)
@@ -85,11 +90,14 @@ static int begin_strip(void *context, int64_t strip, int worker, otimes_err *err
     }
     float *vectors = r->vectors + worker * OTIMES_TABLE_STRIP * rank;
     const int rc =
-        count > 0 ? side->read(side->context, columns, 0, count, vectors, err) : OTIMES_OK;
+        count > 0 ? otimes_table_read(side, rank, columns, 0, count, vectors, err) : OTIMES_OK;
     for (int64_t i = first, at = 0; rc == OTIMES_OK && i < end; i++) {
         if (r->state[i].own >= 0) {
-            r->own_value[i] =
-                (float)otimes_dot(b->sheet->vectors + i * rank, vectors + at++ * rank, rank);
+            row_state *state = &r->state[i];
+            state->vector = b->sheet->vectors + i * rank;
+            state->norm = otimes_table_norm(state->vector, rank);
+            state->exact = (float)otimes_dot(state->vector, vectors + at++ * rank, rank);
+            r->own_value[i] = state->exact;
         }
     }
     return rc;
@@ -133,6 +141,30 @@ static void count_bins(const otimes_table_rows *rows, const float *values, int64
     }
 }
 
+/* Entries of a row that are larger than its own. What is no further from it than the rounding of products
+ * is computed again, as the own one was: of equal columns none is larger. */
+static int64_t count_larger(const otimes_table_rows *rows, int64_t row,
+                            const otimes_table_values *strip, const float *values)
+{
+    const row_state *state = &rows->state[row];
+    const int64_t rank = rows->table->rank, count = strip->columns;
+    const double own = (double)rows->own_value[row];
+    const double margin = 2 * otimes_table_margin(rank, state->norm * strip->norm) +
+                          4 * (double)FLT_EPSILON * fabs(own); /* what the caller did to it */
+    const float high = (float)(own + margin), low = (float)(own - margin);
+    int64_t above = otimes_count_above(values, count, high);
+    if (otimes_count_above(values, count, low) == above) {
+        return above;
+    }
+    for (int64_t j = 0; j < count; j++) {
+        if (values[j] > low && values[j] <= high && strip->first_column + j != state->own) {
+            const float *column = strip->vectors + j * rank;
+            above += (float)otimes_dot(state->vector, column, rank) > state->exact;
+        }
+    }
+    return above;
+}
+
 void otimes_table_rows_strip(otimes_table_rows *rows, const otimes_table_values *strip)
 {
     const int64_t first = strip->first_row - rows->first_row, count = strip->columns;
@@ -143,12 +175,7 @@ void otimes_table_rows_strip(otimes_table_rows *rows, const otimes_table_values 
         const float least = otimes_min(values, count);
         state->min = least < state->min ? least : state->min;
         if (state->own >= 0) {
-            const float own_value = rows->own_value[first + i];
-            const int64_t own = state->own - strip->first_column;
-            state->above += otimes_count_above(values, count, own_value);
-            if (own >= 0 && own < count) { /* whose rounding is another here */
-                state->above -= values[own] > own_value;
-            }
+            state->above += count_larger(rows, first + i, strip, values);
         }
         if (rows->ask.bins > 0) {
             const int64_t cells = first / OTIMES_TABLE_STRIP * (rows->ask.bins + 2);

@@ -237,7 +237,7 @@ static int settle_chunk(void *context, int64_t item, int worker, otimes_err *err
     const int64_t rank = s->columns.rank, first = item * CHUNK;
     const int64_t count = s->id_count - first < CHUNK ? s->id_count - first : CHUNK;
     float *vectors = s->vectors + worker * CHUNK * rank;
-    const int rc = side->read(side->context, s->ids + first, 0, count, vectors, err);
+    const int rc = otimes_table_read(side, rank, s->ids + first, 0, count, vectors, err);
     for (int64_t i = 0; rc == OTIMES_OK && i < count; i++) {
         const int64_t id = s->ids[first + i]; /* column_end moved on by one column */
         for (int64_t k = id > 0 ? s->column_end[id - 1] : 0; k < s->column_end[id]; k++) {

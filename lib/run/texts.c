@@ -103,7 +103,7 @@ int otimes_texts_write(otimes_texts *texts, const otimes_model *model, otimes_si
                        otimes_err *err)
 {
     row r = {0};
-    int length, rc = OTIMES_OK;
+    int length = 0, rc = OTIMES_OK;
     r.label = otimes_pool_new(&texts->pool, texts->longest, sizeof *r.label, &rc, err);
     r.there = otimes_pool_new(&texts->pool, texts->longest, sizeof *r.there, &rc, err);
     if (rc == OTIMES_OK) {

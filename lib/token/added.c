@@ -27,6 +27,9 @@ static void take_blanks(otimes_found_token *found, const char *text, int64_t len
            otimes_is_space(otimes_utf8_before(text, found->begin, &step))) {
         found->begin -= step;
     }
+    if (found->token->right && found->end < taken) { /* among the blanks that a token before took */
+        found->end = taken;
+    }
     while (found->token->right && found->end < length &&
            otimes_is_space(otimes_utf8_get(text + found->end, &step))) {
         found->end += step;

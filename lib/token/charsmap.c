@@ -112,7 +112,9 @@ const char *otimes_charsmap_find(const otimes_charsmap *map, const char *text, i
 {
     const char *found = NULL;
     uint64_t node = offset_of(map->unit[0]);
-    for (int64_t i = 0; i < length; i++) {
+    const int64_t most =
+        length < map->units ? length : map->units; /* what is longer goes in circles */
+    for (int64_t i = 0; i < most; i++) {
         const unsigned char byte = (unsigned char)text[i];
         node ^= byte;
         if (node >= (uint64_t)map->units || (map->unit[node] & 0x800000ffu) != byte) {

@@ -18,6 +18,7 @@ typedef struct texts {
 
 typedef struct decoding {
     texts in, out;
+    int64_t most; /* bytes that steps may make */
     otimes_matcher matcher;
     int rc;
     otimes_err *err;
@@ -32,6 +33,11 @@ static void texts_free(texts *list)
 /* Appends to the text that is being written. */
 static void put(decoding *d, const char *data, int64_t length)
 {
+    if (d->rc == OTIMES_OK && d->out.length + length > d->most) {
+        d->rc = otimes_fail(d->err, OTIMES_ERR_UNSUPPORTED,
+                            "tokens: the tokenizer's decoder makes more than %lld bytes of them",
+                            (long long)d->most);
+    }
     if (d->rc == OTIMES_OK) {
         d->rc = OTIMES_ROOM(&d->out.data, d->out.length + length + 1, &d->out.capacity, d->err);
     }
@@ -63,7 +69,7 @@ static const char *text_at(const texts *list, int64_t i, int64_t *length)
 {
     const int64_t begin = i > 0 ? list->end[i - 1] : 0;
     *length = list->end[i] - begin;
-    return list->data + begin;
+    return list->data ? list->data + begin : ""; /* nothing was put: all are empty */
 }
 
 /* Bytes as text: each maximal part of a character becomes U+FFFD, or each byte if `single`. */
@@ -363,7 +369,7 @@ static void run_step(decoding *d, const otimes_step *step)
     case OTIMES_STEP_BPE_SUFFIX:
         bpe_suffix(d, step);
         break;
-    default:
+    default:                      /* unreached: readers make no other step */
         copy_all(d, false, NULL); /* no decoder */
         break;
     }
@@ -396,10 +402,11 @@ static void gather(decoding *d, const otimes_tokenizer *t, const int64_t *id, in
 int otimes_decode(const otimes_tokenizer *tokenizer, const int64_t *id, int64_t count,
                   int skip_special, char **text, int64_t *bytes, otimes_err *err)
 {
-    decoding d = {.err = err};
+    decoding d = {.most = INT64_MAX, .err = err};
     *text = NULL;
     *bytes = 0;
     gather(&d, tokenizer, id, count, skip_special);
+    d.most = otimes_flow_most(d.in.length + d.in.count);
     for (int64_t i = 0; d.rc == OTIMES_OK && i < tokenizer->decoder.count; i++) {
         run_step(&d, &tokenizer->decoder.step[i]);
     }

@@ -401,7 +401,7 @@ static int brace(reader *in, otimes_text *out, int64_t atom)
     }
     in->at++;
     char *repeated = otimes_strdup(out->data + atom);
-    if (!repeated) {
+    if (!repeated) { /* unreached: memory alone can lack here */
         return otimes_fail(in->err, OTIMES_ERR_MEMORY, "out of memory: pattern");
     }
     out->length = atom;

@@ -15,7 +15,7 @@ void otimes_draft_free(otimes_draft *draft)
 
 otimes_flow otimes_flow_of(const otimes_draft *draft)
 {
-    return (otimes_flow){draft->text, draft->length, draft->origin, 0};
+    return (otimes_flow){draft->text ? draft->text : "", draft->length, draft->origin, 0};
 }
 
 otimes_flow otimes_flow_part(const otimes_flow *flow, int64_t begin, int64_t end)
@@ -26,7 +26,7 @@ otimes_flow otimes_flow_part(const otimes_flow *flow, int64_t begin, int64_t end
 
 otimes_span otimes_flow_span(const otimes_flow *flow, int64_t begin, int64_t end)
 {
-    if (flow->origin && flow->length == 0) {
+    if (flow->origin && flow->length == 0) { /* unreached: nothing is put into an empty text */
         return (otimes_span){0, 0};
     }
     if (flow->origin) {
@@ -46,7 +46,12 @@ otimes_span otimes_flow_span(const otimes_flow *flow, int64_t begin, int64_t end
 static int reserve(otimes_draft *draft, int64_t extra, otimes_err *err)
 {
     const int64_t needed = draft->length + extra;
-    if (needed > INT32_MAX) {
+    if (draft->most > 0 && needed > draft->most) {
+        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                           "text: the tokenizer's steps make more than %lld bytes of a part of it",
+                           (long long)draft->most);
+    }
+    if (needed > INT32_MAX) { /* unreached: takes a text of 2 GiB */
         return otimes_fail(err, OTIMES_ERR_ARGUMENT,
                            "text: more than %d bytes once normalised; encode it in parts",
                            INT32_MAX);

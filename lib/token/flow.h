@@ -28,7 +28,15 @@ typedef struct otimes_draft {
     char *text;
     otimes_span *origin;
     int64_t length, text_capacity, origin_capacity;
+    int64_t most; /* bytes that it may have; 0: 2^31 - 1 */
 } otimes_draft;
+
+/* How long steps may make a text. Forms and alphabets of bytes make 33 bytes of 3 and 2 of 1; steps
+ * that double a text again and again would make all memory of a few bytes. */
+static inline int64_t otimes_flow_most(int64_t length)
+{
+    return 64 * length + 4096;
+}
 
 void otimes_draft_free(otimes_draft *draft);
 

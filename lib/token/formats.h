@@ -19,6 +19,8 @@ typedef struct otimes_token_settings {
 /* Reads tokenizer_config.json in the folder of `path`; zeroed and saying nothing when there is
  * none. OTIMES_ERR_FORMAT, OTIMES_ERR_IO, OTIMES_ERR_MEMORY. */
 int otimes_token_settings_read(otimes_token_settings *settings, const char *path, otimes_err *err);
+/* What such a file says; takes `json` over. */
+otimes_token_settings otimes_token_settings_of(json_t *json);
 void otimes_token_settings_free(otimes_token_settings *settings);
 
 /* Ids of the special tokens that the settings name, and BOS and EOS at the ends where the file
@@ -30,6 +32,9 @@ int otimes_token_settings_apply(otimes_tokenizer *tokenizer, const otimes_token_
 int otimes_tokenizer_from_json(otimes_tokenizer *tokenizer, const json_t *root, otimes_err *err);
 int otimes_tokenizer_from_gpt2(otimes_tokenizer *tokenizer, const json_t *vocab, const char *path,
                                otimes_err *err);
+/* The same once the vocabulary is read, of the text of the merges; `where` names it in errors. */
+int otimes_tokenizer_from_merges(otimes_tokenizer *tokenizer, const char *where, const char *text,
+                                 int64_t bytes, otimes_err *err);
 int otimes_tokenizer_from_sentencepiece(otimes_tokenizer *tokenizer, const otimes_map *map,
                                         otimes_err *err);
 int otimes_tokenizer_from_llama2c(otimes_tokenizer *tokenizer, const otimes_map *map,

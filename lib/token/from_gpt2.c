@@ -58,7 +58,6 @@ static int read_lines(otimes_tokenizer *t, const char *where, const char *text, 
 int otimes_tokenizer_from_gpt2(otimes_tokenizer *t, const json_t *vocab, const char *path,
                                otimes_err *err)
 {
-    static const char end_of_text[] = "<|endoftext|>";
     char *merges = NULL;
     otimes_map map = {0};
     int rc = otimes_vocab_read(t, vocab, err);
@@ -69,10 +68,18 @@ int otimes_tokenizer_from_gpt2(otimes_tokenizer *t, const json_t *vocab, const c
         rc = otimes_map_open(&map, merges, err);
     }
     if (rc == OTIMES_OK) {
-        rc = read_lines(t, merges, (const char *)map.data, map.bytes, err);
+        rc = otimes_tokenizer_from_merges(t, merges, (const char *)map.data, map.bytes, err);
     }
     otimes_map_close(&map);
     otimes_free(merges);
+    return rc;
+}
+
+int otimes_tokenizer_from_merges(otimes_tokenizer *t, const char *where, const char *text,
+                                 int64_t bytes, otimes_err *err)
+{
+    static const char end_of_text[] = "<|endoftext|>";
+    int rc = read_lines(t, where, text, bytes, err);
     if (rc == OTIMES_OK) {
         rc = otimes_gpt2_split(t, err);
     }

@@ -213,6 +213,22 @@ static int read_unigram(otimes_tokenizer *t, const json_t *model, otimes_err *er
     return rc;
 }
 
+/* Pieces are looked for by their beginnings: those within a word behind their prefix. */
+static int make_wordpiece(otimes_tokenizer *t, otimes_err *err)
+{
+    otimes_speller *speller = &t->speller;
+    int rc = OTIMES_OK;
+    for (int64_t id = 0; rc == OTIMES_OK && id < t->pieces.count; id++) {
+        if (t->pieces.length[id] > 0) {
+            rc = otimes_trie_add(&speller->trie, otimes_pieces_text(&t->pieces, id),
+                                 t->pieces.length[id], (int32_t)id, err);
+        }
+    }
+    speller->within =
+        otimes_trie_node(&speller->trie, speller->prefix.data, speller->prefix.length);
+    return rc;
+}
+
 static int read_words(otimes_tokenizer *t, const json_t *model, bool wordpiece, otimes_err *err)
 {
     otimes_speller *speller = &t->speller;
@@ -225,6 +241,9 @@ static int read_words(otimes_tokenizer *t, const json_t *model, bool wordpiece, 
     if (rc == OTIMES_OK && wordpiece) {
         rc =
             otimes_member_i64(model, "max_input_chars_per_word", &speller->word_most, t->path, err);
+    }
+    if (rc == OTIMES_OK && wordpiece) {
+        rc = make_wordpiece(t, err);
     }
     return rc == OTIMES_OK ? read_unknown(t, model, err) : rc;
 }

@@ -18,6 +18,7 @@
 #define BEFORE "[^\\r\\n\\p{L}\\p{N}]?"
 #define LLAMA3 CONTRACTION "|" WORD "|\\p{N}{1,3}|" OTHERS "|" BLANKS
 #define SENTENCE "\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c"
+#define HAN_HANGUL "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
 #define BLOOM " ?[^(\\s|.,!?" SENTENCE ")]+"
 
 static const otimes_gguf_pre table[] = {
@@ -51,10 +52,7 @@ static const otimes_gguf_pre table[] = {
      false,
      false},
     {"|deepseek-coder|",
-     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
-      "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-"
-      "\\x{d7ff}]+",
-      "\\p{N}"},
+     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", HAN_HANGUL, "\\p{N}"},
      false,
      false},
     {"|deepseek-v3|",

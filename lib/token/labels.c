@@ -12,12 +12,13 @@
 static int add_bytes(otimes_text *out, const char *bytes, int64_t length, otimes_err *err)
 {
     int rc = OTIMES_OK;
+    int64_t valid = 0; /* where the characters from `at` on end */
     for (int64_t at = 0, step; rc == OTIMES_OK && at < length; at += step) {
-        const int64_t valid = otimes_utf8_valid(bytes + at, length - at);
-        const char *nul = memchr(bytes + at, '\0', (size_t)valid);
-        step = nul ? nul - (bytes + at) : valid;
+        valid = valid > at ? valid : at + otimes_utf8_valid(bytes + at, length - at);
+        const char *nul = memchr(bytes + at, '\0', (size_t)(valid - at));
+        step = nul ? nul - (bytes + at) : valid - at;
         if (step > 0) {
-            rc = otimes_text_add(out, err, "%.*s", (int)step, bytes + at);
+            rc = otimes_text_put(out, bytes + at, step, err);
         } else {
             rc = otimes_text_add(out, err, "<0x%02X>", (unsigned char)bytes[at]);
             step = 1;
@@ -35,7 +36,7 @@ static int add_metaspace(otimes_text *out, const char *text, int64_t length, oti
         const int64_t stop = found ? found - text : length;
         rc = add_bytes(out, text + at, stop - at, err);
         if (rc == OTIMES_OK && found) {
-            rc = otimes_text_add(out, err, " ");
+            rc = otimes_text_put(out, " ", 1, err);
         }
         at = found ? stop + 3 : length;
     }
@@ -82,10 +83,7 @@ int otimes_labels_make(otimes_tokenizer *t, otimes_err *err)
         t->label[id] = t->label_text.length;
         rc = add_label(t, &t->label_text, id, verbatim[id], bytes, err);
         if (rc == OTIMES_OK) { /* the NUL behind a label stays */
-            rc = otimes_text_add(&t->label_text, err, "%c", '\n');
-        }
-        if (rc == OTIMES_OK) {
-            t->label_text.data[t->label_text.length - 1] = '\0';
+            rc = otimes_text_put(&t->label_text, "", 1, err);
         }
     }
     otimes_free(bytes);

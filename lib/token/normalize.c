@@ -384,7 +384,7 @@ static int run_step(const otimes_step *step, otimes_scratch *scratch, const otim
     case OTIMES_STEP_BYTE_LEVEL:
         otimes_rewrite_alphabet(&rewrite);
         break;
-    default:
+    default:              /* unreached: readers make no other step */
         *changed = false; /* no normalizer */
         break;
     }
@@ -395,6 +395,7 @@ int otimes_normalize(const otimes_steps *steps, otimes_scratch *scratch, otimes_
                      otimes_err *err)
 {
     int rc = OTIMES_OK;
+    scratch->normal[0].most = scratch->normal[1].most = otimes_flow_most(flow->length);
     for (int64_t i = 0; rc == OTIMES_OK && i < steps->count && flow->length > 0; i++) {
         otimes_draft *out = &scratch->normal[scratch->turn ^ 1];
         bool changed;

@@ -7,6 +7,7 @@
 #include <pcre2.h>
 
 #include "token/quote.h"
+#include "token/utf8.h"
 
 struct otimes_pattern {
     pcre2_code *code;
@@ -17,9 +18,13 @@ struct otimes_pattern {
 enum {
     STACK_FIRST = 32 * 1024,
     STACK_MOST = 8 * 1024 * 1024,
-    STEPS_LEAST = 10 * 1000 * 1000,
-    STEPS_A_BYTE = 16,
-    HEAP_MOST = 256 * 1024, /* in KiB */
+    STEPS_FREE = 1000, /* of a start */
+    STEPS_LEAST = 1000 * 1000,
+    STEPS_A_BYTE = 64,
+    STEPS_MORE = 8,    /* times as many when they were not enough */
+    HEAP_LEAST = 1024, /* in KiB, as are the next two */
+    HEAP_A_BYTE = 1,
+    HEAP_MOST = 256 * 1024,
 };
 
 static void *take(PCRE2_SIZE size, void *unused)
@@ -63,7 +68,8 @@ static int compile(otimes_pattern *pattern, const otimes_text *source, const cha
         return no_memory(err);
     }
     PCRE2_UCHAR reason[160];
-    if (pcre2_get_error_message(code, reason, sizeof reason) < 0) {
+    if (pcre2_get_error_message(code, reason, sizeof reason) <
+        0) { /* unreached: every code has a text */
         reason[0] = '\0';
     }
     return otimes_fail(err, OTIMES_ERR_FORMAT, "%s: pattern %s cannot be read: %s", where,
@@ -125,7 +131,6 @@ void otimes_matcher_free(otimes_matcher *matcher)
     *matcher = (otimes_matcher){0};
 }
 
-/* Steps are bounded by the length, so that what is linear passes and what explodes is stopped. */
 static int prepare(otimes_matcher *matcher, otimes_err *err)
 {
     pcre2_general_context *memory = pcre2_general_context_create(take, give, NULL);
@@ -142,8 +147,47 @@ static int prepare(otimes_matcher *matcher, otimes_err *err)
     if (matcher->stack) { /* there is none in a PCRE2 without its compiler */
         pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
     }
-    pcre2_set_heap_limit(matcher->context, HEAP_MOST);
     return OTIMES_OK;
+}
+
+static int too_many(const otimes_pattern *pattern, otimes_err *err)
+{
+    return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                       "text: the tokenizer's pattern %s takes too many steps on it",
+                       otimes_quoted(pattern->name, -1).text);
+}
+
+/* The first match from `from` on, place by place. A limit of PCRE2 counts for each place at which a
+ * match is tried anew, so that a text of many such places has no limit at all: here what goes beyond
+ * the free steps counts for the text. What is linear passes, what explodes is stopped. Returns what
+ * PCRE2 does. */
+static int match_slowly(const otimes_pattern *pattern, otimes_matcher *matcher, const char *text,
+                        int64_t length, int64_t from)
+{
+    const int64_t most = STEPS_LEAST + STEPS_A_BYTE * (matcher->passed + length - from);
+    const int64_t heap = HEAP_LEAST + HEAP_A_BYTE * length;
+    int rc = PCRE2_ERROR_NOMATCH;
+    pcre2_set_heap_limit(matcher->context, (uint32_t)(heap < HEAP_MOST ? heap : HEAP_MOST));
+    while (rc == PCRE2_ERROR_NOMATCH && from <= length) {
+        for (int64_t steps = STEPS_FREE;; steps *= STEPS_MORE) {
+            const int64_t left = most - matcher->spent;
+            if (left <= 0) {
+                return PCRE2_ERROR_MATCHLIMIT;
+            }
+            steps = steps < left ? steps : left;
+            steps = steps < UINT32_MAX ? steps : UINT32_MAX;
+            pcre2_set_match_limit(matcher->context, (uint32_t)steps);
+            rc = pcre2_match(pattern->code, (PCRE2_SPTR)text, (PCRE2_SIZE)length, (PCRE2_SIZE)from,
+                             PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT | PCRE2_ANCHORED, matcher->data,
+                             matcher->context);
+            if (rc != PCRE2_ERROR_MATCHLIMIT) {
+                break;
+            }
+            matcher->spent += steps;
+        }
+        from += from < length ? otimes_utf8_size(text[from]) : 1;
+    }
+    return rc;
 }
 
 int otimes_pattern_match(const otimes_pattern *pattern, otimes_matcher *matcher, const char *text,
@@ -156,36 +200,30 @@ int otimes_pattern_match(const otimes_pattern *pattern, otimes_matcher *matcher,
             return rc;
         }
     }
-    const int64_t steps = STEPS_LEAST + STEPS_A_BYTE * length;
-    pcre2_set_match_limit(matcher->context, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
-    int rc = PCRE2_ERROR_JIT_STACKLIMIT;
+    int rc = PCRE2_ERROR_MATCHLIMIT;
     if (pattern->compiled) {
+        pcre2_set_match_limit(matcher->context, STEPS_FREE);
         rc = pcre2_jit_match(pattern->code, (PCRE2_SPTR)text, (PCRE2_SIZE)length, (PCRE2_SIZE)from,
                              0, matcher->data, matcher->context);
     }
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-        rc = pcre2_match(pattern->code, (PCRE2_SPTR)text, (PCRE2_SIZE)length, (PCRE2_SIZE)from,
-                         PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matcher->data, matcher->context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT || rc == PCRE2_ERROR_MATCHLIMIT) {
+        rc = match_slowly(pattern, matcher, text, length, from);
     }
     *found = rc >= 0;
-    if (rc == PCRE2_ERROR_NOMATCH) {
-        return OTIMES_OK;
-    }
-    if (rc == PCRE2_ERROR_NOMEMORY) {
+    if (rc == PCRE2_ERROR_NOMEMORY) { /* unreached: PCRE2's own allocator */
         return no_memory(err);
     }
-    if (rc < 0) {
-        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
-                           "text: the tokenizer's pattern %s takes too many steps on it",
-                           otimes_quoted(pattern->name, -1).text);
+    if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
+        return too_many(pattern, err);
     }
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(matcher->data);
-    *begin = (int64_t)range[0];
-    *end = (int64_t)range[1];
-    if (*begin < from || *begin > *end) { /* by \K */
+    *begin = *found ? (int64_t)range[0] : length;
+    *end = *found ? (int64_t)range[1] : length;
+    if (*begin < from || *begin > *end) { /* unreached: by \K, refused in lookarounds since 10.38 */
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
                            "text: the tokenizer's pattern %s moves its start back",
                            otimes_quoted(pattern->name, -1).text);
     }
+    matcher->passed += *end - from;
     return OTIMES_OK;
 }

@@ -18,6 +18,7 @@ void otimes_pattern_free(otimes_pattern *pattern);
 /* What matching needs: one for a thread. A zeroed one is ready. */
 typedef struct otimes_matcher {
     void *data, *context, *stack;
+    int64_t spent, passed; /* steps beyond the free ones; bytes that are matched or passed over */
 } otimes_matcher;
 
 void otimes_matcher_free(otimes_matcher *matcher);

@@ -21,6 +21,16 @@ static int flag_of(const json_t *json, const char *key)
     return json_is_boolean(member) ? json_is_true(member) : -1;
 }
 
+otimes_token_settings otimes_token_settings_of(json_t *json)
+{
+    return (otimes_token_settings){.json = json,
+                                   .bos = token_of(json, "bos_token"),
+                                   .eos = token_of(json, "eos_token"),
+                                   .unknown = token_of(json, "unk_token"),
+                                   .adds_bos = flag_of(json, "add_bos_token"),
+                                   .adds_eos = flag_of(json, "add_eos_token")};
+}
+
 int otimes_token_settings_read(otimes_token_settings *settings, const char *path, otimes_err *err)
 {
     *settings = (otimes_token_settings){.adds_bos = -1, .adds_eos = -1};
@@ -33,11 +43,7 @@ int otimes_token_settings_read(otimes_token_settings *settings, const char *path
     }
     otimes_text_free(&name);
     if (rc == OTIMES_OK && settings->json) {
-        settings->bos = token_of(settings->json, "bos_token");
-        settings->eos = token_of(settings->json, "eos_token");
-        settings->unknown = token_of(settings->json, "unk_token");
-        settings->adds_bos = flag_of(settings->json, "add_bos_token");
-        settings->adds_eos = flag_of(settings->json, "add_eos_token");
+        *settings = otimes_token_settings_of(settings->json);
     }
     return rc;
 }

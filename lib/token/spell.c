@@ -118,7 +118,7 @@ static int begin_word(const otimes_tokenizer *t, otimes_scratch *s, const char *
     int rc = OTIMES_OK;
     s->spelt.count = 0;
     for (int64_t at = 0; rc == OTIMES_OK && at < end; at += length) {
-        int32_t id;
+        int32_t id = 0;
         length = frozen ? otimes_trie_longest(&speller->frozen, word + at, end - at, &id) : 0;
         if (length > 0) { /* beyond all ids, it has no merges */
             rc = add_symbol(&s->spelt, id | OTIMES_ID_MOST, length, err);
@@ -162,7 +162,7 @@ static int fall_back(const otimes_tokenizer *t, otimes_scratch *s, const char *t
         }
         return rc;
     }
-    if (speller->unknown < 0) {
+    if (speller->unknown < 0) { /* unreached: who falls back so late has one, or all bytes */
         return no_piece(text + begin, length, err);
     }
     otimes_token *last = s->count > word_first ? &s->token[s->count - 1] : NULL;
@@ -215,27 +215,17 @@ static int spell_wordpiece(const otimes_tokenizer *t, otimes_scratch *s, const c
     if (characters > t->speller.word_most) {
         return spell_unknown(t, s, text, begin, end, err);
     }
-    for (int64_t at = begin, stop; at < end; at = stop) {
+    for (int64_t at = begin, length; at < end; at += length) {
+        const int32_t node = at > begin ? t->speller.within : OTIMES_TRIE_ROOT;
         int32_t id = -1;
-        stop = end - at < t->speller.longest ? end : at + t->speller.longest;
-        for (; stop > at; stop--) {
-            if (stop < end && otimes_utf8_continues(text[stop])) {
-                continue;
-            }
-            const int rc = find_joined(t, s, at > begin ? &t->speller.prefix : NULL, text + at,
-                                       stop - at, NULL, &id, err);
-            if (rc != OTIMES_OK) {
-                return rc;
-            }
-            if (id >= 0) {
-                break;
-            }
-        }
-        if (id < 0) {
+        length = node == OTIMES_TRIE_NONE
+                     ? 0
+                     : otimes_trie_longest_from(&t->speller.trie, node, text + at, end - at, &id);
+        if (length == 0) {
             s->count = first;
             return spell_unknown(t, s, text, begin, end, err);
         }
-        const int rc = otimes_scratch_add(s, id, at, stop, err);
+        const int rc = otimes_scratch_add(s, id, at, at + length, err);
         if (rc != OTIMES_OK) {
             return rc;
         }

@@ -322,6 +322,9 @@ int otimes_split(const otimes_steps *steps, otimes_scratch *scratch, otimes_flow
     if (rc != OTIMES_OK) {
         return rc;
     }
+    /* No more than of the text that is cut, nor than its normalised whole may be. */
+    const int64_t most = otimes_flow_most(flow->length), whole = scratch->normal[0].most;
+    scratch->cut[0].most = scratch->cut[1].most = most < whole ? most : whole;
     scratch->word[0] = (otimes_span){0, (int32_t)flow->length};
     scratch->word_count = flow->length > 0;
     for (int64_t i = 0; rc == OTIMES_OK && i < steps->count; i++) {

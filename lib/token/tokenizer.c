@@ -149,7 +149,7 @@ static int make_added(otimes_tokenizer *t, otimes_err *err)
     return rc;
 }
 
-/* Ids of single characters and bytes, the length of the longest piece. */
+/* Ids of single characters and bytes. */
 static void make_units(otimes_tokenizer *t)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -164,10 +164,6 @@ static void make_units(otimes_tokenizer *t)
             text[4] = digits[i & 15];
             speller->byte_id[i] = otimes_pieces_find(&t->pieces, text, 6);
         }
-    }
-    for (int64_t id = 0; id < t->info.vocab_size; id++) {
-        const int64_t length = t->pieces.length[id];
-        speller->longest = length > speller->longest ? length : speller->longest;
     }
     for (int i = 0; i < 128; i++) {
         const char c = (char)i;
@@ -209,9 +205,6 @@ int otimes_tokenizer_settle(otimes_tokenizer *t, otimes_err *err)
     int rc = make_added(t, err);
     if (rc == OTIMES_OK) {
         rc = mark_special(t, err);
-    }
-    if (rc == OTIMES_OK && speller->rule == OTIMES_RULE_BPE && speller->merges.slots == 0) {
-        rc = otimes_merges_reserve(&speller->merges, 0, err);
     }
     if (rc == OTIMES_OK) {
         rc = otimes_cuts_make(t, err);

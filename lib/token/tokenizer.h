@@ -124,11 +124,11 @@ typedef struct otimes_speller {
     otimes_trie frozen;  /* BPE: texts that are one symbol and never merge */
     otimes_string blank; /* BPE without words: a text may be cut before this ... */
     otimes_trie joins;   /* ... but behind these characters */
-    otimes_trie trie;    /* Unigram */
+    otimes_trie trie;    /* Unigram, WordPiece */
     double *score;       /* Unigram: [ids] */
     double unknown_score;
     bool single;       /* sums in float, as SentencePiece has them */
-    int64_t longest;   /* WordPiece: bytes of the longest piece */
+    int32_t within;    /* WordPiece: the node of the prefix of pieces within a word */
     int64_t word_most; /* WordPiece: characters of a word, beyond which it is unknown */
 } otimes_speller;
 

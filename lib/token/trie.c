@@ -36,7 +36,7 @@ static int widen(otimes_trie *trie, otimes_err *err)
 
 static int new_node(otimes_trie *trie, int32_t *node, otimes_err *err)
 {
-    if (trie->nodes >= MOST_NODES) {
+    if (trie->nodes >= MOST_NODES) { /* unreached: too many to hold */
         return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
                            "vocabulary: its texts have more than %d different beginnings",
                            MOST_NODES);
@@ -53,6 +53,11 @@ int otimes_trie_add(otimes_trie *trie, const char *text, int64_t length, int32_t
                     otimes_err *err)
 {
     int32_t node = OTIMES_TRIE_ROOT;
+    if (length > OTIMES_TRIE_LONGEST) {
+        return otimes_fail(err, OTIMES_ERR_UNSUPPORTED,
+                           "vocabulary: expected texts of at most %d bytes, got %lld",
+                           OTIMES_TRIE_LONGEST, (long long)length);
+    }
     int rc = trie->nodes == 0 ? new_node(trie, &node, err) : OTIMES_OK;
     for (int64_t i = 0; rc == OTIMES_OK && i < length; i++) {
         if (trie->slots <= 2 * trie->nodes) {
@@ -82,7 +87,21 @@ int otimes_trie_add(otimes_trie *trie, const char *text, int64_t length, int32_t
 int64_t otimes_trie_longest(const otimes_trie *trie, const char *text, int64_t length,
                             int32_t *value)
 {
+    return otimes_trie_longest_from(trie, OTIMES_TRIE_ROOT, text, length, value);
+}
+
+int32_t otimes_trie_node(const otimes_trie *trie, const char *text, int64_t length)
+{
     int32_t node = OTIMES_TRIE_ROOT;
+    for (int64_t i = 0; i < length && node != OTIMES_TRIE_NONE; i++) {
+        node = trie->slots > 0 ? otimes_trie_step(trie, node, text[i]) : OTIMES_TRIE_NONE;
+    }
+    return node;
+}
+
+int64_t otimes_trie_longest_from(const otimes_trie *trie, int32_t node, const char *text,
+                                 int64_t length, int32_t *value)
+{
     int64_t longest = 0;
     for (int64_t i = 0; trie->slots > 0 && i < length; i++) {
         node = otimes_trie_step(trie, node, text[i]);

@@ -26,6 +26,9 @@ typedef struct otimes_trie {
     bool first[256]; /* bytes that texts begin with */
 } otimes_trie;
 
+/* Longer texts are refused: at each place of a text one is followed to its end. */
+enum { OTIMES_TRIE_LONGEST = 4096 };
+
 /* Adds a text that is not empty; a text that is there already takes the new value. */
 int otimes_trie_add(otimes_trie *trie, const char *text, int64_t length, int32_t value,
                     otimes_err *err);
@@ -50,5 +53,11 @@ static inline int32_t otimes_trie_step(const otimes_trie *trie, int32_t node, ch
 /* Length of the longest text at the start of `text`, its value in *value; 0 when there is none. */
 int64_t otimes_trie_longest(const otimes_trie *trie, const char *text, int64_t length,
                             int32_t *value);
+/* The same of texts that begin with those bytes which lead to `node`, and are longer. */
+int64_t otimes_trie_longest_from(const otimes_trie *trie, int32_t node, const char *text,
+                                 int64_t length, int32_t *value);
+
+/* The node that a text leads to, or OTIMES_TRIE_NONE. */
+int32_t otimes_trie_node(const otimes_trie *trie, const char *text, int64_t length);
 
 #endif

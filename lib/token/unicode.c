@@ -110,7 +110,8 @@ int otimes_unicode_decompose(uint32_t code, bool compatibility,
     int last = UTF8PROC_BOUNDCLASS_START;
     const utf8proc_ssize_t count = utf8proc_decompose_char(
         (utf8proc_int32_t)code, buffer, OTIMES_DECOMPOSITION_MOST, options, &last);
-    if (count < 1 || count > OTIMES_DECOMPOSITION_MOST) {
+    if (count < 1 ||
+        count > OTIMES_DECOMPOSITION_MOST) { /* unreached: no character has a longer one */
         out[0] = code;
         return 1;
     }

@@ -28,6 +28,26 @@ for signal in INT TERM; do
     done
 done
 
+# A second signal ends at once a program that cannot heed the first, here one that waits for its text, and
+# leaves no .tmp either.
+mkfifo "$work/texts"
+for name in x.h5 x.tsv; do
+    what="otimes logits --text-file fifo -o $name, SIGTERM twice"
+    "$otimes" logits "$model" --text-file "$work/texts" -o "$work/$name" 2>"$work/err" &
+    program=$!
+    while [ ! -e "$work/$name.tmp" ] && kill -0 $program; do
+        :
+    done
+    kill -TERM $program
+    sleep 2.1
+    kill -TERM $program
+    status=0
+    wait $program || status=$?
+    expect_status 143
+    expect_absent "$work/$name" "$work/$name.tmp"
+    rm -f "$work/$name.journal"
+done
+
 # A reader that waits holds the program in the middle of its output, however fast it is, if there is
 # more of it than a pipe takes.
 run bigram "$model" --full --format tsv

@@ -63,12 +63,13 @@ expect_status 0
 run diff part.h5 a.h5 --common
 expect_status 0
 
-# Rows of tokens: two in common, which are the same; the whole table of half precision is close.
+# Rows of tokens: two in common, which are the same but for last bits, since three rows and four are not
+# multiplied alike on every processor; the whole table of half precision is close.
 run diff table.h5 rows.h5
 expect_status 1
 expect_match out '^labels      token: 1 only in A, the first '
 expect_match out '^labels      token: 2 only in B, the first '
-run diff table.h5 rows.h5 --common --format tsv
+run diff table.h5 rows.h5 --common --atol 1e-5 --format tsv
 expect_status 0
 expect_match out '^# schema: otimes-diff$'
 expect_match out '^# equal: 1$'
@@ -134,12 +135,25 @@ for bad in text empty short.h5 cut.h5 . no-such-file; do
     expect_absent x.h5 x.h5.tmp
 done
 
-# Bytes changed in the superblock: one line. (Elsewhere HDF5 1.10 may itself read out of bounds: see tools/guard.h.)
+# Bytes changed in the superblock: one line. (Elsewhere HDF5 1.10 may itself read out of bounds: see tools/result.h.)
 for at in 0 8 16 24 32 40 48; do
     cp table.h5 bent.h5
     printf '\377\001\377\177\377\377\377\377' | dd of=bent.h5 bs=1 seek=$at conv=notrunc 2>dd
     run diff table.h5 bent.h5
     expect_error 2 "^otimes diff: bent.h5: expected a result in HDF5, got another or a damaged file"
+done
+# Elsewhere: a comparison of what is still there, or one line, whatever the library does.
+size=$(wc -c <table.h5)
+for part in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    cp table.h5 bent.h5
+    at=$((size * part / 21))
+    printf '\377\001\377\177\377\377\377\377' | dd of=bent.h5 bs=1 seek=$at conv=notrunc 2>dd
+    printf '\001\000\000\000' | dd of=bent.h5 bs=1 seek=$((part * 97)) conv=notrunc 2>dd
+    run diff table.h5 bent.h5 -q
+    case $status in
+    0 | 1) expect_empty err ;;
+    *) expect_error 2 '^otimes diff: bent.h5: ' ;;
+    esac
 done
 if [ -w /dev/full ]; then
     what="otimes diff > /dev/full"

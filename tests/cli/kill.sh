@@ -13,37 +13,6 @@ SOURCE_DATE_EPOCH=86400
 export SOURCE_DATE_EPOCH
 cd "$work" || exit 1
 
-# A model of llama2.c, which is numbers one behind the other: here those of the tree's own.
-put_int() {
-    printf '%b' "\\0$(printf %03o $(($1 % 256)))\\0$(printf %03o $(($1 / 256)))\\0000\\0000"
-}
-
-# file, d_model, d_mlp, layers, heads, vocabulary
-make_model() {
-    count=$(($6 * $2 + $4 * (2 * $2 + 4 * $2 * $2 + 3 * $2 * $3) + $2 + 16 * $2 / $5))
-    size=$(wc -c <"$model/model.safetensors")
-    {
-        for number in "$2" "$3" "$4" "$5" "$5" "$6" 16; do
-            put_int "$number"
-        done
-        copies=$((5 * count / size + 1))
-        while [ $copies -gt 0 ]; do
-            tail -c $((size / 40 * 36)) "$model/model.safetensors"
-            copies=$((copies - 1))
-        done | head -c $((4 * count))
-    } >"$1"
-}
-
-# Next of a sequence of shares of 1000, in `share`.
-draw() {
-    seed=$(((seed * 1103515245 + 12345) % 2147483648))
-    share=$((seed / 65536 % 1000))
-}
-
-now() {
-    date +%s%N
-}
-
 # Goes on with what was interrupted; $1 says how that came.
 resume() {
     what="$1, resumed: otimes $line"

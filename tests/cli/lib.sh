@@ -102,6 +102,55 @@ weight_commands() {
     model_commands | grep -v '^tokens$'
 }
 
+# What a command needs beside its model to have something to say.
+words_of() {
+    case $1 in
+    activations) echo "--names *.hook_resid_* --tokens 5,9,17,5,9,17,5,9" ;;
+    ablate | decompose | logits | orders | paths | patterns | tokens)
+        echo "--tokens 5,9,17,5,9,17,5,9"
+        ;;
+    esac
+}
+
+# The folder of a model that it can run on.
+folder_of() {
+    case $1 in
+    neurons) echo "$root/tests/golden/gpt2" ;;
+    *) echo "$model" ;;
+    esac
+}
+
+# A model of llama2.c, which is numbers one behind the other: here those of the tree's own.
+put_int() {
+    printf '%b' "\\0$(printf %03o $(($1 % 256)))\\0$(printf %03o $(($1 / 256)))\\0000\\0000"
+}
+
+# file, d_model, d_mlp, layers, heads, vocabulary
+make_model() {
+    count=$(($6 * $2 + $4 * (2 * $2 + 4 * $2 * $2 + 3 * $2 * $3) + $2 + 16 * $2 / $5))
+    size=$(wc -c <"$model/model.safetensors")
+    {
+        for number in "$2" "$3" "$4" "$5" "$5" "$6" 16; do
+            put_int "$number"
+        done
+        copies=$((5 * count / size + 1))
+        while [ $copies -gt 0 ]; do
+            tail -c $((size / 40 * 36)) "$model/model.safetensors"
+            copies=$((copies - 1))
+        done | head -c $((4 * count))
+    } >"$1"
+}
+
+# Next of a sequence of shares of 1000 that begins at `seed`, in `share`.
+draw() {
+    seed=$(((seed * 1103515245 + 12345) % 2147483648))
+    share=$((seed / 65536 % 1000))
+}
+
+now() {
+    date +%s%N
+}
+
 finish() {
     [ "$failures" -eq 0 ] || exit 1
     exit 0

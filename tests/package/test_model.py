@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -367,3 +368,50 @@ def test_unknown_names() -> None:
         otimes.nothing  # noqa: B018
     assert otimes.__version__ == otimes.version()
     assert set(otimes.__all__) <= set(dir(otimes))
+
+
+READS = {
+    "heads": lambda model: model.heads(),
+    "layer": lambda model: model.W_Q[1],
+    "embedding": lambda model: model.W_E[0],
+    "unembedding": lambda model: model.W_U[:, 0],
+    "sha256": lambda model: model.sha256,
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("size", [0, 100000])
+def test_a_checkpoint_that_is_cut_short_is_an_error(read: str, size: int, tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "m", ignore=shutil.ignore_patterns("checkpoints"))
+    with otimes.open(tmp_path / "m") as model, otimes.open(BUNDLED) as other:
+        kept = model.W_Q[0]
+        before = kept.copy()
+        with open(tmp_path / "m" / "model.safetensors", "r+b") as file:
+            file.truncate(size)
+        with pytest.raises(otimes.FileError, match=r"model.safetensors: changed while it was read: expected \d+ bytes"):
+            READS[read](model)
+        np.testing.assert_array_equal(kept, before)
+        READS[read](other)
+
+
+def test_a_checkpoint_that_is_replaced_is_read_to_its_end(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "m", ignore=shutil.ignore_patterns("checkpoints"))
+    with otimes.open(tmp_path / "m") as model, otimes.open(BUNDLED) as other:
+        (tmp_path / "new").write_bytes(b"other weights")
+        (tmp_path / "new").rename(tmp_path / "m" / "model.safetensors")
+        np.testing.assert_array_equal(model.W_E[:], other.W_E[:])
+
+
+def test_a_fault_that_is_not_ours_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10000)
+    code = f"""if 1:
+        import mmap
+        import otimes
+        model = otimes.open({str(BUNDLED)!r})
+        file = open({str(tmp_path / 'file')!r}, "r+b")
+        view = mmap.mmap(file.fileno(), 0)
+        file.truncate(0)
+        print(view[5000])
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -7, (done.returncode, done.stderr)

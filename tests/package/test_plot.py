@@ -535,3 +535,9 @@ def test_needs_nothing_compiled() -> None:
     line = "import sys, otimes.plot; assert not any('_otimes' in name for name in sys.modules), 'loaded'"
     environment = {**os.environ, "PYTHONPATH": str(Path(otimes.plot.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", line], check=True, env=environment)
+
+
+def test_a_result_of_no_heads_is_refused() -> None:
+    nothing = xarray.Dataset({"OV_norm": (("layer", "head"), np.zeros((0, 2)))}, attrs={"schema": "otimes-heads"})
+    with pytest.raises(PlotError, match="layer: expected at least one to draw"):
+        draw(nothing)

@@ -58,13 +58,15 @@ OTIMES_API void otimes_bigram_settings_default(otimes_bigram_settings *settings)
  *   corpus_count [token]: n(s)
  *   corpus_top_id [token]: the most frequent successor, the lowest id of several; -1 where n(s) = 0
  *   corpus_entropy [token]: H = -sum over o of p log p; this and the rest NaN where n(s) = 0
- *   corpus_cross_entropy [token]: C = row_logsumexp - sum over o of p T[s, o]
+ *   corpus_cross_entropy [token]: C = row_logsumexp - sum over o of p T[s, o], finite also where a
+ *     probability of the table is below what any number holds
  *   corpus_kl [token]: C - H; both terms to about 1e-6, so a perfect fit may come out below 0
  *   corpus_rank_correlation [token]: Spearman's of T[s] and n(s) over all output tokens, those that never
  *     followed included; equal values share the mean of their ranks. Ranks are counted between the entries
  *     of successors as the row streams by, so ties among the other entries are not seen: t of them that
  *     are equal leave the correlation too small by a factor of sqrt(1 - (t^3 - t)/(V^3 - V))
- *   corpus_log_correlation [token]: Pearson's of T[s] and log(1 + n(s)) over all output tokens
+ *   corpus_log_correlation [token]: Pearson's of T[s] and log(1 + n(s)) over all output tokens; both
+ *     correlations NaN where T[s] or n(s) has one value alone
  *   attributes: corpus_tokens, of the whole corpus; corpus_pairs and corpus_distinct_pairs, those of the
  *     rows; corpus_total_entropy, corpus_total_cross_entropy, corpus_total_kl,
  *     corpus_mean_rank_correlation, corpus_mean_log_correlation: means over rows weighted by n(s), where

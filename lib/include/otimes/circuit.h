@@ -103,7 +103,8 @@ OTIMES_API void otimes_circuit_settings_default(otimes_circuit_settings *setting
  * extremes are looked for, which is faster.
  * Errors: OTIMES_ERR_ARGUMENT (settings), OTIMES_ERR_UNSUPPORTED (an offset without rotary
  * positions), OTIMES_ERR_MEMORY (also for more than 2^31 - 1 entries beyond the threshold),
- * OTIMES_ERR_CONVERGENCE, those of reading weights, the sink's. */
+ * OTIMES_ERR_CONVERGENCE, OTIMES_ERR_VALUE (a side of the table leaves float32), those of reading weights,
+ * the sink's. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_circuit(const otimes_model *model,
                                                 const otimes_circuit_settings *settings,
                                                 otimes_sink *sink, otimes_err *err);

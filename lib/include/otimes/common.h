@@ -34,14 +34,14 @@ extern "C" {
     X(IO, -3, "a file could not be opened, read or written")                                      \
     X(FORMAT, -4, "a file's bytes contradict its format")                                         \
     X(MODEL, -5, "weights and configuration contradict each other or name no known architecture") \
-    X(VALUE, -6, "a weight is NaN or infinite")                                                   \
+    X(VALUE, -6, "a weight, or what is made of weights, is NaN or infinite")                      \
     X(CONVERGENCE, -7, "an iterative matrix routine did not converge")                            \
     X(UNSUPPORTED, -8, "the request is not possible for this model")                              \
     X(CANCELLED, -9, "the caller's sink asked to stop")
 
 enum otimes_code {
     OTIMES_OK = 0,
-#define OTIMES_ERROR_ENUM(name, code, text) OTIMES_ERR_##name = code,
+#define OTIMES_ERROR_ENUM(name, code, text) OTIMES_ERR_##name = (code),
     OTIMES_ERRORS(OTIMES_ERROR_ENUM)
 #undef OTIMES_ERROR_ENUM
 };
@@ -76,6 +76,14 @@ OTIMES_API int otimes_threads_available(void);
  * busy with products of one thread each, and results are then the same bits at any number of
  * threads. */
 OTIMES_API void otimes_set_blas_threads(int threads);
+
+/* Starts the threads of otimes' own loops, and has the BLAS library take the memory it keeps for each
+ * of them (OpenBLAS: 128 MB of addresses, of which little is used). Both would come with the first
+ * loop and the first product, where neither library can say that there is no memory: the one ends the
+ * process, the other tries for ever. A program under a limit of memory or of processes calls this
+ * once, after otimes_set_blas_threads. threads: as in settings; 0: every available one.
+ * Errors: OTIMES_ERR_MEMORY, OTIMES_ERR_ARGUMENT (threads below 0). */
+OTIMES_API OTIMES_MUST_CHECK int otimes_reserve_threads(int threads, otimes_err *err);
 
 #ifdef __cplusplus
 }

@@ -78,7 +78,9 @@ OTIMES_API void otimes_compare_settings_default(otimes_compare_settings *setting
  *   procrustes: |W1^T W2|_* / (|W1| |W2|) = |P|_* / (|M1| |M2|), the largest cosine of W1 and W2 Z
  *               with Z orthogonal, and the distance sqrt(2 - 2 s) of the normalised maps then
  *   kernel:     |T|^2 / min(rank_1, rank_2), the mean squared cosine of the principal angles
- *   angles:     singular values of T, their cosines
+ *   angles:     singular values of T, their cosines, at most 1
+ * Bases are float32: a cosine is known to some eps, and so is an angle near a right one; an angle near 0
+ * and a distance near 0 are known to the root of that. A z without a deviation is NaN.
  * No d_model x d_model matrix is formed. Over the vocabulary each side X is E X, or W_U^T X for O, with
  * columns minus their mean over the tokens; sides of two models meet through W_E1^T W_E2 and
  * W_U1 W_U2^T (Dar et al. 2022).

@@ -57,14 +57,14 @@ OTIMES_API void otimes_compose_settings_default(otimes_compose_settings *setting
  *   score, excess, z [layer, head, circuit, later_layer, later_head]: circuit Q, K, V; excess = score -
  *     1/sqrt(D); z: score^2 less 1/D, over the deviation that fixed spectra in Haar-random directions
  *     give it (roughly normal where many directions count). NaN where the later head is not in a later
- *     layer, or a circuit is zero
+ *     layer, or a circuit is zero; z also where a spectrum is flat, which has no deviation
  *   ov_norm, qk_norm [layer, head]
  *   offset_score, offset_z [offset, layer, head, circuit, later_layer, later_head]: Q and K with
  *     W_Q R(offset) W_K^T in the place of W_QK
  *   component_score_q, _k, _v [layer, head, later_layer, later_head, component, later_component]:
  *     |<v, u>| of the written singular direction v of W_OV and the read one u of R, the score of the
  *     pair of rank-1 pieces (Merullo et al. 2024, arXiv 2406.09519); component_share_ov, _qk [layer,
- *     head, component] sigma / |W|
+ *     head, component] sigma / |W|. Near ties of sigma single pieces are not determined
  *   with ends or sets, `part` an end of the stream (embedding, positions, mlp, unembedding) or a set:
  *   from_score, from_z [from, circuit, later_layer, later_head]: part to head
  *   to_score, to_z [to, layer, head]: head to part (W_in, W_gate, W_U, or a set's W_OV)

@@ -62,7 +62,11 @@ OTIMES_API void otimes_heads_settings_default(otimes_heads_settings *settings);
  *   OV_A, OV_B, QK_A, QK_B, OV, QK, QK_positions: matrices, as settings ask for them
  *   OV_read_id, OV_write_id, QK_query_id, QK_key_id and _value [layer, head, top_component, end,
  *     rank]: the tokens at both ends of singular directions, W_E u and v^T W_U (W_E v for QK)
- * Signs of singular vectors: the entry of u of largest modulus is positive.
+ * Signs of singular vectors: the entry of u of largest modulus is positive. Vectors turn by eps sigma_1 /
+ * gap where the weights are rounded: near ties only what they span together is determined. Values below
+ * some eps sigma_1, eps that of the weights' dtype, are rounding. An eigenvalue errs by eps of the norm
+ * times its condition, the copying score and positivity by eps of the norm over sum |lambda|; they are NaN
+ * where all eigenvalues are 0.
  * Errors: OTIMES_ERR_ARGUMENT, OTIMES_ERR_UNSUPPORTED (offsets without rotary positions, positions
  * without W_pos), OTIMES_ERR_CONVERGENCE, those of reading weights, the sink's. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_heads(const otimes_model *model,

@@ -51,7 +51,8 @@ OTIMES_API void otimes_logits_settings_default(otimes_logits_settings *settings)
  *   logsumexp, entropy [text, position]: of the softmax, nats
  *   next_log_prob [text, position]: log-probability of the token that is at p + 1, minus the
  *     cross-entropy; NaN at a text's last position
- *   next_rank [text, position]: how many logits are larger than that token's; -1 there
+ *   next_rank [text, position]: how many logits are larger than that token's; -1 there, and
+ *     where that logit is NaN
  *   predicted_tokens, loss [text]: how many positions have a next token, and the mean of
  *     -next_log_prob over them, nats; NaN without any
  *   logits [text, position, output_token]: with `full`
@@ -73,8 +74,8 @@ OTIMES_API void otimes_logits_settings_default(otimes_logits_settings *settings)
  * otimes_forward_plan_of for a batch, and what is asked of its rows.
  * Errors: OTIMES_ERR_ARGUMENT (settings, a position that a text does not have, a text longer than
  * the model's table of positions, a run beyond forward.memory), OTIMES_ERR_UNSUPPORTED (generation
- * by a model that sees both directions or whose output vocabulary is another), those of
- * otimes_forward_run and the sink's. */
+ * by a model that sees both directions or whose output vocabulary is another), OTIMES_ERR_VALUE
+ * (generation from logits that leave float32), those of otimes_forward_run and the sink's. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_logits(const otimes_model *model,
                                                const otimes_logits_settings *settings,
                                                otimes_sink *sink, otimes_err *err);

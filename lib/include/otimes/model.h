@@ -101,6 +101,23 @@ OTIMES_API OTIMES_MUST_CHECK int otimes_model_open_memory(otimes_model **model,
                                                           const otimes_model_settings *settings,
                                                           otimes_err *err);
 
+/* Path of weight file number index (from 0), as the model opened it; NULL beyond the last, and for a
+ * model in memory. Lives until the model is closed. */
+OTIMES_API const char *otimes_model_file(const otimes_model *model, int64_t index);
+
+/* Whether the model's files are still as they were when it was opened, by their sizes and times of
+ * writing. A file whose name went to another one (a checkpoint replaced by rename) is: what is open
+ * stays the old one. Every call that reads weights asks this of their file itself, after it has read
+ * them; so what an analysis gives is of one state of the files, or an error. A model in memory is
+ * never changed by this. Cost: a system call a file. OTIMES_ERR_IO names the file. */
+OTIMES_API OTIMES_MUST_CHECK int otimes_model_unchanged(const otimes_model *model, otimes_err *err);
+
+/* For a program's own handler of SIGBUS, which is what a read of a file ends in that was cut short, or
+ * whose disk fails, under its map: puts zeros in the place of the file when `address` (si_addr) lies in
+ * one of the model's. The thread that read then goes on, and its call ends with OTIMES_ERR_IO. 1; 0
+ * when the address is not the model's. Safe in a handler, in any thread, while the model is open. */
+OTIMES_API int otimes_model_mend(const otimes_model *model, const void *address);
+
 /* Releases a model and sets *model to NULL; NULL is fine. */
 OTIMES_API void otimes_model_close(otimes_model **model);
 
@@ -253,13 +270,14 @@ typedef struct otimes_layer {
     void *memory; /* what the views show; the layer's own */
 } otimes_layer;
 
-/* Reads the asked parts of layer number `layer` into memory that *out owns; the caller releases it
- * with otimes_layer_free. Every number read is checked to be finite.
+/* Reads the asked parts of layer number `index` into memory that *layer owns; the caller releases
+ * it with otimes_layer_free. Every number read is checked to be finite, and what processing makes of
+ * it.
  * Cost: one pass over the layer's bytes in the file; 4 bytes per weight of memory.
  * Errors: OTIMES_ERR_ARGUMENT (no such layer), OTIMES_ERR_VALUE (tensor and place named),
  * OTIMES_ERR_MEMORY, OTIMES_ERR_IO. */
-OTIMES_API OTIMES_MUST_CHECK int otimes_layer_load(const otimes_model *model, int64_t layer,
-                                                   int parts, otimes_layer *out, otimes_err *err);
+OTIMES_API OTIMES_MUST_CHECK int otimes_layer_load(const otimes_model *model, int64_t index,
+                                                   int parts, otimes_layer *layer, otimes_err *err);
 
 /* Releases a layer and zeroes it; NULL and zeroed are fine. */
 OTIMES_API void otimes_layer_free(otimes_layer *layer);

@@ -49,7 +49,8 @@ OTIMES_API int64_t otimes_neurons_most(const otimes_model *model);
  *   b_in, b_gate: NaN in a model without these biases
  *   expert: of models with experts; n_experts is the shared one, -1 none
  *   out_mean, out_variance, out_skew, out_kurtosis, out_max, out_min: population moments of w_out W_U
- *     over the output tokens, kurtosis in excess of a Gaussian's 3
+ *     over the output tokens, kurtosis in excess of a Gaussian's 3; skew and kurtosis NaN where all
+ *     entries are one
  *   out_top_value, out_top_id, out_bottom_value, out_bottom_id [.., rank]: the tokens it promotes and
  *     suppresses most, exactly, ties by lower token; what is beyond the vocabulary NaN and -1
  *   in_*, gate_*: the same of W_E w_in and W_E w_gate over the input tokens

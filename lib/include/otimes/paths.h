@@ -81,7 +81,7 @@ OTIMES_API void otimes_paths_settings_default(otimes_paths_settings *settings);
  * Memory: the weights, patterns of all heads, n_layers + 1 residual streams of one text.
  * Errors: OTIMES_ERR_ARGUMENT (settings; a position out of range or without a target; more paths
  * than `limit`, with their number; a text that needs more memory than allowed, with the need),
- * OTIMES_ERR_UNSUPPORTED (values were clipped), those of otimes_forward_run and of the sink. */
+ * OTIMES_ERR_UNSUPPORTED (values were clipped), OTIMES_ERR_VALUE (logits that leave float32), those of otimes_forward_run and of the sink. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_paths(const otimes_model *model,
                                               const otimes_paths_settings *settings,
                                               otimes_sink *sink, otimes_err *err);

@@ -53,7 +53,8 @@ OTIMES_API void otimes_qk_settings_default(otimes_qk_settings *settings);
  *     direct form and of W_OV for every side composed
  *   full_norm, full_trace, full_copying, diagonal_mean, entry_mean, diagonal_excess [pair, form,
  *     offset]: of W_E (form) W_E^T; the copying score Re(sum lambda) / sum |lambda|; means of the
- *     diagonal and of all entries, and their difference in standard deviations of the entries
+ *     diagonal and of all entries, and their difference in standard deviations of the entries. A
+ *     copying score errs by eps of the norm over sum |lambda|, and is NaN where all lambda are 0
  *   full_eigenvalues_real, _imag [pair, form, offset, component]: the non-zero ones
  *   previous_token [pair]: the weight h1 gives the position before, in the pattern of the average
  *     token over min(n_ctx, 128) positions; NaN where the attribute previous_token_score says why

@@ -85,7 +85,8 @@ OTIMES_API void otimes_roles_settings_default(otimes_roles_settings *settings);
  *   previous_token   attention to the position before in the pattern of the average token
  *   same_token       (mean of the diagonal - mean of all entries) / deviation of the entries, of
  *                    W_E W_QK W_E^T; mean over offsets 0, 8 and 32 in rotary models
- *   OV_copying       Re(sum lambda) / sum |lambda| of W_E W_OV W_U over tokens in both vocabularies
+ *   OV_copying       Re(sum lambda) / sum |lambda| of W_E W_OV W_U over tokens in both vocabularies;
+ *                    NaN where all lambda are 0, rounding where they are 0 but for that
  *   induction        the largest product of `qk`'s test over heads of earlier layers whose
  *                    previous_token meets its threshold; 0 without any
  *   induction_layer, induction_head  that head

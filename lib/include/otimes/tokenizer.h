@@ -64,7 +64,8 @@ typedef struct otimes_encoding {
  * the BPE of one word, which is n log n; takes up to 80 bytes of memory for a byte of text.
  * Errors: OTIMES_ERR_ARGUMENT (a negative or too large length), OTIMES_ERR_UNSUPPORTED (BOS asked
  * for where there is none; text the vocabulary cannot express and no unknown token; a pattern of
- * the tokenizer that takes too many steps on this text), OTIMES_ERR_MEMORY. */
+ * the tokenizer that takes too many steps on this text; steps that make a text more than 64 times
+ * as long), OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_encode(const otimes_tokenizer *tokenizer, const char *text,
                                                int64_t bytes, otimes_bos bos,
                                                otimes_encoding *encoding, otimes_err *err);
@@ -75,7 +76,8 @@ OTIMES_API void otimes_encoding_free(otimes_encoding *encoding);
 /* The text of ids as the tokenizer's decoder joins them, NUL-terminated, *bytes without the NUL;
  * bytes that form no character become U+FFFD. skip_special: leave special tokens out. *text is
  * released with otimes_text_release.
- * Errors: OTIMES_ERR_ARGUMENT (an id out of range, named), OTIMES_ERR_MEMORY. */
+ * Errors: OTIMES_ERR_ARGUMENT (an id out of range, named), OTIMES_ERR_UNSUPPORTED (a decoder that makes
+ * more than 64 times as much of the tokens' texts, or takes too many steps), OTIMES_ERR_MEMORY. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_decode(const otimes_tokenizer *tokenizer, const int64_t *id,
                                                int64_t count, int skip_special, char **text,
                                                int64_t *bytes, otimes_err *err);

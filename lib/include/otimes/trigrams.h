@@ -65,7 +65,8 @@ OTIMES_API void otimes_trigrams_settings_default(otimes_trigrams_settings *setti
  * memory 4 (3 d_vocab + d_vocab_out) d_head bytes. Bits are the same at any number of threads when
  * BLAS has one (otimes_set_blas_threads).
  * Errors: OTIMES_ERR_ARGUMENT (settings), OTIMES_ERR_UNSUPPORTED (offsets without rotary positions,
- * positions without W_pos), OTIMES_ERR_MEMORY, those of reading weights, the sink's. */
+ * positions without W_pos), OTIMES_ERR_VALUE (queries, keys, values or outputs that leave float32),
+ * OTIMES_ERR_MEMORY, those of reading weights, the sink's. */
 OTIMES_API OTIMES_MUST_CHECK int otimes_trigrams(const otimes_model *model,
                                                  const otimes_trigrams_settings *settings,
                                                  otimes_sink *sink, otimes_err *err);

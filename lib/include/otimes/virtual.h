@@ -62,7 +62,8 @@ OTIMES_API void otimes_virtual_settings_default(otimes_virtual_settings *setting
  *   chain_length [chain]; chain_layer, chain_head [chain, link], -1 beyond the length
  *   norm, expected, score, ratio [chain]: as for pairs; expected is the product of the norms over
  *     sqrt(d)^(n - 1)
- *   singular_values [chain, component], effective_rank, trace, copying [chain]: in the stream
+ *   singular_values [chain, component], effective_rank, trace, copying [chain]: in the stream; those
+ *     below eps times the product of the norms are rounding, and copying is NaN where all eigenvalues are 0
  *   full_norm, full_singular_values, full_trace, full_copying, full_eigenvalues_real, _imag: of
  *     W_E (chain) W_U; the eigenvalues only where both vocabularies are one
  *   entry_source_id, entry_output_id, entry_value [chain, rank]: the largest entries of W_E (chain)

@@ -151,9 +151,12 @@ class Handle:
     """The library's model. Calls that run hold it, so that close() never takes it from under them."""
 
     def __init__(self, pointer: Any, keep: object = None) -> None:
-        def close(model: Any, call: Any = lib.otimes_model_close, new: Any = ffi.new, kept: object = keep) -> None:
+        def close(model: Any, call: Any = lib.otimes_model_close, new: Any = ffi.new, kept: object = keep,
+                  forget: Any = lib.otimes_py_forget) -> None:
+            forget(model)
             call(new("otimes_model **", model))
 
+        lib.otimes_py_watch(pointer)
         self.pointer = ffi.gc(pointer, close)
         self.unembedding: Unembedding | None = None
 

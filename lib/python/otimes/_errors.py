@@ -44,7 +44,7 @@ class ModelError(Error, ValueError):
 
 
 class WeightError(Error, ValueError):
-    """A weight is NaN or infinite."""
+    """A weight, or what is made of weights, is NaN or infinite."""
 
     code, name = -6, "VALUE"
 

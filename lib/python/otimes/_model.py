@@ -23,6 +23,7 @@ from otimes.factored import FactoredMatrix
 __all__ = ["Config", "Model", "build_info", "compare", "diff", "open", "tokens", "version"]
 
 one_blas_thread()
+lib.otimes_py_install()
 
 
 def version() -> str:
@@ -315,6 +316,9 @@ def open(path: str | os.PathLike[str], *, raw: bool = False, fold_ln: bool | Non
     threads: of otimes' own loops, 0: every available one. config: configuration file. state_dict:
     which dictionary of a nested checkpoint holds the weights. sha256: results carry the files' hash,
     which the first analysis takes; False leaves the pass over the files out.
+
+    A checkpoint that is written over while it is open (not one that is replaced by rename): what was
+    read stays, and the next call that reads it raises FileError.
 
     Raises FileError, FormatError, ModelError, UnsupportedError, each with one line that says why.
     """

@@ -106,6 +106,12 @@ def _settle(figure: Figure) -> None:
         text.set_parse_math(False)
 
 
+def _refuse_nothing(data: xr.Dataset) -> None:
+    for axis in ("layer", "head"):
+        if data.sizes.get(axis) == 0:
+            raise PlotError(f"{axis}: expected at least one to draw, got a result of none")
+
+
 def draw(
     result: Result,
     what: str | None = None,
@@ -126,6 +132,7 @@ def draw(
         raise PlotError(f"dark: expected True or False, got {plain(repr(dark), 40)}")
     data, opened = _dataset(result)
     try:
+        _refuse_nothing(data)
         kind = find(data, what)
         theme = DARK if dark else LIGHT
         choice = _choice(selection)

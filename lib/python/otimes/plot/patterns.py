@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from otimes.plot import _marks as marks
 from otimes.plot._data import Choice, fact, formula, text_tokens, values
+from otimes.plot._errors import PlotError
 from otimes.plot._page import Page
 from otimes.plot._registry import picture
 from otimes.plot.heads import head_maps, head_name, layer_colours, layer_key
@@ -63,6 +64,8 @@ def _over_texts(data: xr.Dataset, choice: Choice, page: Page) -> xr.Dataset:
 def scores(data: xr.Dataset, choice: Choice, page: Page) -> Figure:
     data = _over_texts(choice.heads(data), choice, page)
     arrays = [(name, text) for name, text in SCORES if name in data and np.isfinite(values(data, name)).any()]
+    if not arrays:
+        raise PlotError("what: scores: none is defined in this file")
     seeds = (
         f" Random tokens: {fact(data, 'repeated_count')} sequences of {fact(data, 'repeated')} written twice."
         if "repeated" in data.attrs
