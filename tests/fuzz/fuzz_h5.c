@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A result in HDF5 that is read back. One is written; the input says how it is damaged. The HDF5
+ * library may then do what it likes: the reader's process must see nothing but an error or a result.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "folder.h"
+#include "parts.h"
+#include "result.h"
+#include "sink_h5.h"
+
+enum { MOST = 1 << 16, SIDE_MOST = 4 };
+
+static unsigned char genuine[MOST];
+static size_t genuine_bytes;
+
+static const char *path_of(void)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%s/x.h5", fuzz_disk_folder());
+    return path;
+}
+
+static void write_result(otimes_sink *sink)
+{
+    static const char *const labels[] = {"a", "\xc3\xa9", "long label"};
+    static const int64_t numbers[] = {3, 5};
+    static const float values[] = {0, 1, 2, 3, 4, 5};
+    static const otimes_axis token = {.name = "token", .length = 3, .text = labels},
+                             layer = {.name = "layer", .length = 2, .number = numbers};
+    const otimes_attr schema = {.name = "schema", .kind = OTIMES_ATTR_TEXT, .text = "test"},
+                      version = {.name = "version", .kind = OTIMES_ATTR_I64, .i64 = 1};
+    const otimes_array array = {.name = "score",
+                                .type = OTIMES_F32,
+                                .ndim = 2,
+                                .axis = {&layer, &token},
+                                .long_name = "score",
+                                .units = "1",
+                                .formula = "none",
+                                .orientation = "none"},
+                       word = {.name = "word",
+                               .type = OTIMES_TEXT,
+                               .ndim = 1,
+                               .axis = {&token},
+                               .long_name = "word",
+                               .units = "1",
+                               .formula = "none",
+                               .orientation = "none"};
+    const int64_t zero[2] = {0, 0};
+    otimes_err err;
+    int id;
+    FUZZ_REQUIRE(sink->ops->attribute(sink, &schema, &err) == 0);
+    FUZZ_REQUIRE(sink->ops->attribute(sink, &version, &err) == 0);
+    FUZZ_REQUIRE(sink->ops->declare(sink, &array, &id, &err) == 0);
+    FUZZ_REQUIRE(sink->ops->write(sink, id, zero, (int64_t[]){2, 3}, values, &err) == 0);
+    FUZZ_REQUIRE(sink->ops->declare(sink, &word, &id, &err) == 0);
+    FUZZ_REQUIRE(sink->ops->write(sink, id, zero, (int64_t[]){3}, labels, &err) == 0);
+    FUZZ_REQUIRE(sink->ops->finish(sink, &err) == 0);
+}
+
+static void make_genuine(void)
+{
+    otimes_sink sink;
+    otimes_err err;
+    FUZZ_REQUIRE(sink_h5_open(&sink, path_of(), &err) == 0);
+    write_result(&sink);
+    sink_h5_close(&sink);
+    FILE *file = fopen(path_of(), "rb");
+    FUZZ_REQUIRE(file);
+    genuine_bytes = fread(genuine, 1, MOST, file);
+    FUZZ_REQUIRE(genuine_bytes > 0 && genuine_bytes < MOST);
+    fclose(file);
+}
+
+static void read_array(const otimes_reader *reader, int64_t index)
+{
+    const otimes_array *about = reader->ops->array(reader, index);
+    int64_t start[OTIMES_MAX_DIMS] = {0}, count[OTIMES_MAX_DIMS], entries = 1;
+    otimes_err err = {0};
+    for (int d = 0; d < about->ndim; d++) {
+        const int64_t length = about->axis[d]->length;
+        count[d] = length < SIDE_MOST ? length : SIDE_MOST;
+        entries *= count[d];
+    }
+    void *data = calloc((size_t)entries + 1, otimes_type_size(about->type));
+    FUZZ_REQUIRE(data);
+    const int rc = reader->ops->read(reader, index, start, count, data, &err);
+    FUZZ_REQUIRE(rc == 0 || (err.code == rc && err.msg[0]));
+    for (int64_t i = 0; rc == 0 && about->type == OTIMES_TEXT && i < entries; i++) {
+        const char *text = ((const char *const *)data)[i];
+        FUZZ_REQUIRE(!text || strlen(text) <= MOST);
+    }
+    free(data);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static unsigned char file[MOST];
+    otimes_reader reader;
+    otimes_err err = {0};
+    if (!genuine_bytes) {
+        make_genuine();
+    }
+    memcpy(file, genuine, genuine_bytes);
+    fuzz_disk_file("x.h5", file, fuzz_damage(file, genuine_bytes, MOST, data, size));
+    const int rc = result_open(&reader, path_of(), &err);
+    FUZZ_REQUIRE(rc == 0 || (err.code == rc && err.msg[0]));
+    for (int64_t i = 0; rc == 0 && reader.ops->array(&reader, i); i++) {
+        read_array(&reader, i);
+    }
+    result_close(&reader);
+    return 0;
+}
