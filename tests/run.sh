@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The one test command: installs what is missing, builds, runs every suite, ends with a count. Three
-# builds are tested: the one users get, one under AddressSanitizer and UBSan, and one on the plain-C
-# kernels alone.
-# Usage: sh tests/run.sh
+# The one test command: installs what is missing, builds, runs every suite, ends with a count. Tested are
+# the build that users get, also under valgrind; one under AddressSanitizer and UBSan; and two on the
+# plain-C kernels alone, under ThreadSanitizer and MemorySanitizer, which a BLAS that was compiled
+# without these would mislead.
+# Usage: sh tests/run.sh [--all]
+#        --all: also the plain-C kernels as they are, large sizes among them
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 sh "$root/tools/setup.sh" --tests
@@ -27,33 +29,48 @@ fi
 
 meson=$(sh "$root/tools/setup.sh" --print-meson)
 failed=0
+folders=
 
-# folder, suites to leave out, meson options
+# folder, compiler, which suites, meson options
 check() {
-    folder=$1 without=$2
-    shift 2
-    echo "== $folder $*"
-    [ -f "$root/$folder/build.ninja" ] || "$meson" setup "$@" "$root/$folder" "$root" >/dev/null
-    "$meson" compile -C "$root/$folder" >/dev/null
+    folder=$root/$1 compiler=$2 suites=$3
+    echo "== $*"
+    folders="$folders $1"
+    shift 3
+    [ -f "$folder/build.ninja" ] || CC=$compiler "$meson" setup "$@" "$folder" "$root" >/dev/null
+    "$meson" compile -C "$folder" >/dev/null
     # shellcheck disable=SC2086 # words on purpose
-    "$meson" test -C "$root/$folder" --no-rebuild --print-errorlogs $without || failed=1
+    "$meson" test -C "$folder" --no-rebuild --print-errorlogs $suites || failed=1
 }
 
-check build "" --buildtype release
-check build/sanitize "--no-suite style --no-suite python" \
-    -Db_sanitize=address,undefined -Db_lundef=false --buildtype debugoptimized -Dc_args=-g1
-check build/reference "--no-suite style --no-suite python --no-suite cli --no-suite bytes" \
-    -Dblas=reference -Dvmath=reference --buildtype release
+plain="-Dblas=reference -Dvmath=reference"
+sanitized="-Db_lundef=false --buildtype debugoptimized"
+more=float-cast-overflow,bounds-strict
+
+# shellcheck disable=SC2086 # words on purpose
+{
+    check build "${CC:-cc}" "" --buildtype release
+    check build/sanitize "${CC:-cc}" "--no-suite style --no-suite python --no-suite valgrind --no-suite repeated" \
+        -Db_sanitize=address,undefined $sanitized "-Dc_args=-g1 -fsanitize=$more -fno-sanitize-recover=all"
+    [ "${1-}" != --all ] || check build/reference "${CC:-cc}" "--suite unit --no-suite bytes" $plain --buildtype release
+    # Bytes have no threads, and where allocation fails the same loops run again and again.
+    check build/threads clang "--suite unit --no-suite large --no-suite bytes --no-suite allocation --no-suite program" \
+        -Db_sanitize=thread $plain $sanitized -Dc_args=-g1
+    # What runs beyond the library itself is left out: HDF5 and others were compiled without this sanitizer.
+    check build/memory clang "--suite unit --no-suite large --no-suite program" \
+        -Db_sanitize=memory $plain $sanitized -Dc_args=-g1
+}
 
 # Meson's own counts, as one line.
-python3 - "$root/build" "$root/build/sanitize" "$root/build/reference" <<'EOF' || failed=1
+# shellcheck disable=SC2086 # words on purpose
+python3 - "$root" $folders <<'EOF' || failed=1
 import json
 import sys
 
 results = [
     json.loads(line)["result"]
-    for folder in sys.argv[1:]
-    for line in open(f"{folder}/meson-logs/testlog.json", encoding="utf-8")
+    for folder in sys.argv[2:]
+    for line in open(f"{sys.argv[1]}/{folder}/meson-logs/testlog.json", encoding="utf-8")
 ]
 passed = sum(result in ("OK", "EXPECTEDFAIL") for result in results)
 skipped = results.count("SKIP")

@@ -3,7 +3,8 @@
 #
 # Installs what is missing on Debian or Ubuntu, then configures and compiles build/.
 # Usage: sh tools/setup.sh [--tests] [meson options ...]
-#        --tests also installs what only tests use: a browser, and what reads man pages and completion
+#        --tests also installs what only tests use: a browser, what reads man pages and completion, and
+#        what looks for faults in the program as it runs
 #        sh tools/setup.sh --print-meson      which meson it uses, once it is there
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -32,7 +33,7 @@ good_meson() {
 }
 
 if [ "${1-}" = --tests ]; then
-    packages="$packages chromium mandoc zsh"
+    packages="$packages chromium mandoc zsh clang clang-tidy cppcheck llvm libomp-dev valgrind"
     shift
 fi
 
