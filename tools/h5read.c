@@ -41,7 +41,7 @@ static void unhush(quiet before)
 
 static void *take_text(size_t size, void *info)
 {
-    return arena_take(((h5_file *)info)->target, size);
+    return size <= H5READ_TEXT_MOST ? arena_take(((h5_file *)info)->target, size) : NULL;
 }
 
 /* The arena is released as a whole. */

@@ -8,6 +8,9 @@
 
 #include <otimes/reader.h>
 
+/* What a file may have: arrays, axes and facts of each so many, and bytes of a text. */
+enum { H5READ_PARTS_MOST = 1 << 14, H5READ_TEXT_MOST = 1 << 24 };
+
 /* Opens a file: every dimension scale of its root group with its labels, every other dataset with
  * its axes, every fact. What it holds is not trusted: labels, texts and chunks larger than memory
  * bears are refused. Half precision is read as float, 32 bits unsigned as int64. `path` must outlive the

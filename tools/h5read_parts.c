@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "h5read.h"
 
 #define NAME_BYTES 512
 #define FACT_MOST ((size_t)1 << 20)
@@ -25,15 +26,21 @@ int h5read_fail(const h5_file *self, const char *what, otimes_err *err)
 }
 
 /* Room for one more pointer or record. */
-static int grow(void **list, int64_t count, int64_t *room, size_t size, otimes_err *err)
+static int grow(const h5_file *self, void **list, int64_t count, int64_t *room, size_t size,
+                otimes_err *err)
 {
+    if (count == H5READ_PARTS_MOST) {
+        return fail(err, OTIMES_ERR_FORMAT,
+                    "%s: expected at most %d arrays, axes or facts, got more", self->path,
+                    H5READ_PARTS_MOST);
+    }
     if (count < *room) {
         return 0;
     }
     const int64_t wanted = *room ? 2 * *room : 16;
     void *grown = realloc(*list, (size_t)wanted * size);
     if (!grown) {
-        return fail_memory(err, "result");
+        return fail_memory(err, self->path);
     }
     *list = grown;
     *room = wanted;
@@ -111,7 +118,7 @@ static herr_t visit_fact(hid_t object, const char *name, const H5A_info_t *info,
     if (!known) {
         return 0;
     }
-    self->status = grow((void **)&self->attrs, self->attr_count, &self->attr_room,
+    self->status = grow(self, (void **)&self->attrs, self->attr_count, &self->attr_room,
                         sizeof *self->attrs, self->err);
     fact.name = self->status ? NULL : arena_copy(&self->facts, name);
     if (!fact.name) {
@@ -315,7 +322,8 @@ static int add_axis(h5_file *self, hid_t dataset, const char *name, otimes_err *
     if (shape_of(dataset, dim) != 1) {
         return fail_file(self, name, "expected an axis of one dimension", err);
     }
-    int rc = grow((void **)&self->axes, self->axis_count, &self->axis_room, sizeof(h5_axis *), err);
+    int rc = grow(self, (void **)&self->axes, self->axis_count, &self->axis_room, sizeof(h5_axis *),
+                  err);
     h5_axis *to = rc ? NULL : calloc(1, sizeof *to);
     if (!to) {
         return rc ? rc : fail_memory(err, self->path);
@@ -384,8 +392,8 @@ static int attach_axes(h5_file *self, hid_t dataset, h5_array *to, const hsize_t
 static int add_array(h5_file *self, hid_t dataset, const char *name, otimes_err *err)
 {
     hsize_t dim[OTIMES_MAX_DIMS];
-    int rc =
-        grow((void **)&self->arrays, self->array_count, &self->array_room, sizeof(h5_array *), err);
+    int rc = grow(self, (void **)&self->arrays, self->array_count, &self->array_room,
+                  sizeof(h5_array *), err);
     h5_array *to = rc ? NULL : calloc(1, sizeof *to);
     if (!to) {
         return rc ? rc : fail_memory(err, self->path);

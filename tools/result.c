@@ -15,9 +15,9 @@
 
 #include "arena.h"
 #include "fail.h"
+#include "h5read.h"
 #include "result_wire.h"
 
-#define PARTS_MOST ((int64_t)1 << 20)
 #define LABELS_MOST ((int64_t)1 << 25)
 #define TEXT_BYTES ((size_t)512 << 20) /* of all that are no block, and of a block */
 
@@ -37,6 +37,7 @@ typedef struct result {
 
 /* ---- what the other process says ---- */
 
+/* What does not come stays as it was; where a part is lost nothing of it is used. */
 static void get(result *self, void *to, size_t size)
 {
     size_t got = 0;
@@ -46,21 +47,18 @@ static void get(result *self, void *to, size_t size)
         self->broken = got < size && errno != EINTR;
         clearerr(self->answer);
     }
-    if (got < size) {
-        memset((char *)to + got, 0, size - got);
-    }
 }
 
 /* NULL for none, or where it is too long. */
 static char *get_text(result *self, arena *room)
 {
-    int64_t length;
+    int64_t length = -1;
     get(self, &length, sizeof length);
     if (self->broken || length == -1) {
         return NULL;
     }
     char *text =
-        length >= 0 && length < (int64_t)TEXT_BYTES ? arena_take(room, (size_t)length + 1) : NULL;
+        length >= 0 && length <= H5READ_TEXT_MOST ? arena_take(room, (size_t)length + 1) : NULL;
     if (!text) {
         self->broken = 1;
         return NULL;
@@ -95,9 +93,10 @@ static int fail_damaged(result *self, otimes_err *err)
 
 static int get_answer(result *self, otimes_err *err)
 {
-    wire_answer said;
+    wire_answer said = {0};
     get(self, &said, sizeof said);
     said.err.msg[sizeof said.err.msg - 1] = '\0';
+    self->broken = self->broken || said.rc > OTIMES_OK || (said.rc && !said.err.msg[0]);
     return self->broken ? fail_damaged(self, err)
            : said.rc    ? fail(err, said.rc, "%s", said.err.msg)
                         : 0;
@@ -105,7 +104,7 @@ static int get_answer(result *self, otimes_err *err)
 
 static void get_attr(result *self, otimes_attr *attr)
 {
-    wire_attr head;
+    wire_attr head = {0};
     get(self, &head, sizeof head);
     self->broken = self->broken || head.kind < OTIMES_ATTR_TEXT || head.kind > OTIMES_ATTR_F64;
     attr->name = get_name(self, &self->texts);
@@ -128,7 +127,7 @@ static void get_attr(result *self, otimes_attr *attr)
 
 static void get_axis(result *self, otimes_axis *axis)
 {
-    wire_axis head;
+    wire_axis head = {0};
     get(self, &head, sizeof head);
     self->broken = self->broken || head.length < 0 ||
                    (head.labels != LABELS_NONE && head.length > LABELS_MOST);
@@ -154,7 +153,7 @@ static void get_axis(result *self, otimes_axis *axis)
 
 static void get_array(result *self, otimes_array *array)
 {
-    wire_array head;
+    wire_array head = {0};
     get(self, &head, sizeof head);
     self->broken = self->broken || head.type < OTIMES_F32 || head.type > OTIMES_TEXT ||
                    head.ndim < 0 || head.ndim > OTIMES_MAX_DIMS;
@@ -178,10 +177,10 @@ static int get_all(result *self, otimes_err *err)
     if (rc) {
         return rc;
     }
-    wire_counts n;
+    wire_counts n = {0, 0, 0};
     get(self, &n, sizeof n);
-    if (self->broken || n.attrs < 0 || n.axes < 0 || n.arrays < 0 || n.attrs > PARTS_MOST ||
-        n.axes > PARTS_MOST || n.arrays > PARTS_MOST) {
+    if (self->broken || n.attrs < 0 || n.axes < 0 || n.arrays < 0 || n.attrs > H5READ_PARTS_MOST ||
+        n.axes > H5READ_PARTS_MOST || n.arrays > H5READ_PARTS_MOST) {
         return fail_damaged(self, err);
     }
     self->n = n;

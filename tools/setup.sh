@@ -33,7 +33,7 @@ good_meson() {
 }
 
 if [ "${1-}" = --tests ]; then
-    packages="$packages chromium mandoc zsh clang clang-tidy cppcheck llvm libomp-dev valgrind"
+    packages="$packages chromium mandoc zsh clang clang-tidy cppcheck llvm libclang-rt-dev libomp-dev valgrind"
     shift
 fi
 

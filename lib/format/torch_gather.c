@@ -15,9 +15,10 @@ enum {
     LONGEST_LIST = 4096,     /* of a configuration; longer ones are histories of training */
     MOST_PLAIN = 1 << 22,    /* values of a configuration */
     TENSOR_STEPS = 64,       /* what an entry of the store costs beside its name */
+    PLAIN_STEPS = 4,         /* what a value of a configuration costs */
     MOST_REPEATED = 1 << 16, /* elements of a tensor that has more of them than its storage */
     STEPS_PER_BYTE = 8,      /* generous: a tensor takes some 60 bytes of pickle */
-    STEPS_AT_LEAST = 1 << 20,
+    STEPS_AT_LEAST = 1 << 17,
 };
 
 typedef struct walk {
@@ -229,7 +230,7 @@ static int make_plain(walk *w, const otimes_pickle_value *value, json_t **plain)
                            "%s: pickle: expected at most %d plain values, got more", w->path,
                            MOST_PLAIN);
     }
-    return spend(w, value->kind == OTIMES_PICKLE_TEXT ? value->text.length : 0);
+    return spend(w, PLAIN_STEPS + (value->kind == OTIMES_PICKLE_TEXT ? value->text.length : 0));
 }
 
 static int visit(walk *w, const otimes_pickle_value *value, int depth, int64_t name_at,

@@ -10,9 +10,10 @@
 #include "folder.h"
 #include "parts.h"
 #include "result.h"
+#include "results.h"
 #include "sink_h5.h"
 
-enum { MOST = 1 << 16, SIDE_MOST = 4 };
+enum { MOST = 1 << 16 };
 
 static unsigned char genuine[MOST];
 static size_t genuine_bytes;
@@ -75,27 +76,6 @@ static void make_genuine(void)
     fclose(file);
 }
 
-static void read_array(const otimes_reader *reader, int64_t index)
-{
-    const otimes_array *about = reader->ops->array(reader, index);
-    int64_t start[OTIMES_MAX_DIMS] = {0}, count[OTIMES_MAX_DIMS], entries = 1;
-    otimes_err err = {0};
-    for (int d = 0; d < about->ndim; d++) {
-        const int64_t length = about->axis[d]->length;
-        count[d] = length < SIDE_MOST ? length : SIDE_MOST;
-        entries *= count[d];
-    }
-    void *data = calloc((size_t)entries + 1, otimes_type_size(about->type));
-    FUZZ_REQUIRE(data);
-    const int rc = reader->ops->read(reader, index, start, count, data, &err);
-    FUZZ_REQUIRE(rc == 0 || (err.code == rc && err.msg[0]));
-    for (int64_t i = 0; rc == 0 && about->type == OTIMES_TEXT && i < entries; i++) {
-        const char *text = ((const char *const *)data)[i];
-        FUZZ_REQUIRE(!text || strlen(text) <= MOST);
-    }
-    free(data);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static unsigned char file[MOST];
@@ -108,8 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_disk_file("x.h5", file, fuzz_damage(file, genuine_bytes, MOST, data, size));
     const int rc = result_open(&reader, path_of(), &err);
     FUZZ_REQUIRE(rc == 0 || (err.code == rc && err.msg[0]));
-    for (int64_t i = 0; rc == 0 && reader.ops->array(&reader, i); i++) {
-        read_array(&reader, i);
+    if (rc == 0) {
+        fuzz_read_result(&reader);
     }
     result_close(&reader);
     return 0;
