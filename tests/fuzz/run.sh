@@ -94,10 +94,11 @@ fuzz() {
     dictionary=
     [ ! -f "$here/$1.dict" ] || dictionary=-dict=$here/$1.dict
     rc=0
+    # Inputs that take long are changed less often.
     # shellcheck disable=SC2046,SC2086
-    "$built/tests/fuzz/fuzz_$1" -max_total_time=$((minutes * 60)) -max_len="$(longest "$1")" -timeout=$SECONDS_MOST \
-        -rss_limit_mb=$MEGABYTES -print_final_stats=1 -artifact_prefix="$build/$1/findings/" $dictionary \
-        $(folders "$1") >"$build/$1/log" 2>&1 || rc=$?
+    "$built/tests/fuzz/fuzz_$1" -max_total_time=$((minutes * 60)) -max_len="$(longest "$1")" \
+        -entropic_scale_per_exec_time=1 -timeout=$SECONDS_MOST -rss_limit_mb=$MEGABYTES -print_final_stats=1 \
+        -artifact_prefix="$build/$1/findings/" $dictionary $(folders "$1") >"$build/$1/log" 2>&1 || rc=$?
     now=$(sed -n 's/^stat::number_of_executed_units: *//p' "$build/$1/log")
     before=$(cat "$build/$1/executions" 2>/dev/null || echo 0)
     echo $((before + ${now:-0})) >"$build/$1/executions"

@@ -140,6 +140,12 @@ def hostile(path: Path, name: str) -> None:
             kind = h5py.string_dtype()
             file.create_dataset("q", shape=(1 << 40,), dtype=kind, chunks=(1 << 10,))[0] = "a"
             file["q"].make_scale("q")
+        elif name == "a long text":
+            file.create_dataset("q", data=["a" * (1 << 24)], dtype=h5py.string_dtype())
+            file["q"].make_scale("q")
+        elif name == "many arrays":
+            for i in range((1 << 14) + 1):
+                file[f"q{i}"] = 0.0
         elif name == "huge chunk":
             file.create_dataset("q", shape=(1 << 30,), dtype="f4", chunks=(1 << 28,))
             file.create_dataset("long", shape=(1 << 30,), dtype="i1").make_scale("long")
@@ -164,6 +170,8 @@ HOSTILE = {
     "two dimensions": "q: expected an axis of one dimension",
     "labels without end": "axis q: expected at most 33554432 labels",
     "texts without end": "axis q: expected at most 33554432 labels",
+    "a long text": "q: cannot be read: damaged, or its texts are too long",
+    "many arrays": "expected at most 16384 arrays, axes or facts, got more",
     "huge chunk": "q: expected chunks of at most 256 MiB",
     "more than can be counted": "q: more entries than can be counted",
 }
