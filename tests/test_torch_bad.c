@@ -178,6 +178,39 @@ static void zip_entries(void **state)
     release(&pickle);
 }
 
+/* Whatever the length of a descriptor: a header whose own length is another shifts no data. */
+static void zip_descriptors(void **state)
+{
+    (void)state;
+    static const int sizes[] = {12, 16, 20, 24}, shifts[] = {-5, -4, -1, 0, 1, 4, 8, 12, 16, 24};
+    unsigned char numbers[64] = {0};
+    bytes pickle = {0};
+    put_state_dict(&pickle, false);
+    for (size_t i = 0; i < COUNT(sizes) * COUNT(shifts); i++) {
+        const int shift = shifts[i % COUNT(shifts)], size = sizes[i / COUNT(shifts)];
+        const zip_part parts[] = {
+            {.name = "r/data.pkl", .data = pickle.data, .length = pickle.length},
+            {.name = "r/data/0",
+             .data = numbers,
+             .length = sizeof numbers,
+             .flags = 8,
+             .local_extra = shift,
+             .descriptor = size},
+        };
+        bytes file = {0};
+        put_zip(&file, parts, COUNT(parts), NULL);
+        if (shift != 0) {
+            refused_bytes(&file, OTIMES_ERR_FORMAT, "r/data/0|to end where the next", "shifted");
+        } else {
+            otimes_store store;
+            opens_bytes(&store, &file);
+            otimes_store_close(&store);
+        }
+        release(&file);
+    }
+    release(&pickle);
+}
+
 static void zip64_entries(void **state)
 {
     (void)state;
@@ -510,6 +543,7 @@ int main(void)
         cmocka_unit_test_teardown(every_byte_changed, empty_folder),
         cmocka_unit_test_teardown(random_bytes_changed, empty_folder),
         cmocka_unit_test_teardown(zip_entries, empty_folder),
+        cmocka_unit_test_teardown(zip_descriptors, empty_folder),
         cmocka_unit_test_teardown(zip64_entries, empty_folder),
         cmocka_unit_test_teardown(zip_ends, empty_folder),
         cmocka_unit_test_teardown(tensors_outside_their_storage, empty_folder),

@@ -168,6 +168,17 @@ static void put_end(bytes *b, const zip_end *end, uint64_t count, uint64_t lengt
     put(b, end->comment ? end->comment : "", comment);
 }
 
+static void put_descriptor(bytes *b, const zip_part *part)
+{
+    const int wide = part->descriptor >= 20 ? 8 : 4;
+    if (part->descriptor % 8 == 0) {
+        put_le(b, 0x08074b50, 4);
+    }
+    put_le(b, 0x12345678, 4); /* a checksum */
+    put_le(b, part->length, wide);
+    put_le(b, part->length, wide);
+}
+
 void put_zip(bytes *b, const zip_part *parts, size_t count, const zip_end *end)
 {
     const zip_end plain = {0};
@@ -183,6 +194,9 @@ void put_zip(bytes *b, const zip_part *parts, size_t count, const zip_end *end)
         put_text(b, name);
         put_text(b, "FBxxx");
         put(b, parts[i].data, parts[i].length);
+        if (parts[i].descriptor) {
+            put_descriptor(b, &parts[i]);
+        }
     }
     const uint64_t at = b->length;
     put(b, directory.data, directory.length);

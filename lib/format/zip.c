@@ -18,6 +18,7 @@ enum {
     ENCRYPTED = 1,        /* bits of the flags */
     DESCRIBED = 8,        /* sizes follow the data */
     ZIP64_EXTRA = 1,      /* id of the extra field */
+    WIDE_DESCRIPTOR_BYTES = 24,
 };
 
 #define END_SIGNATURE 0x06054b50u
@@ -25,6 +26,7 @@ enum {
 #define END64_SIGNATURE 0x06064b50u
 #define CENTRAL_SIGNATURE 0x02014b50u
 #define LOCAL_SIGNATURE 0x04034b50u
+#define DESCRIPTOR_SIGNATURE 0x08074b50u
 
 /* What the end record says of the directory. */
 typedef struct directory {
@@ -259,19 +261,27 @@ const otimes_zip_entry *otimes_zip_find(const otimes_zip *zip, const char *name,
     return zip->count ? bsearch(&key, zip->entries, (size_t)zip->count, sizeof key, by_name) : NULL;
 }
 
-/* Whether data that ends at `end` reaches to what follows it, but for a descriptor, which repeats the
- * sizes. The local header alone says where data begins: a wrong length there would shift it. */
-static bool reaches_next(const otimes_zip *zip, const otimes_zip_entry *entry, uint64_t end)
+/* Where an entry's data ends by what follows it: the next entry, or a descriptor of the data, which
+ * repeats its sizes in 8 or in 4 bytes each behind a checksum and, mostly, a signature; UINT64_MAX when
+ * that is not there. The local header alone says where data begins: a wrong length there would shift
+ * it. */
+static uint64_t find_end_of_data(const otimes_zip *zip, const otimes_zip_entry *entry)
 {
-    if (end >= entry->next || !(entry->flags & DESCRIBED)) {
-        return end == entry->next;
+    const unsigned char *next = zip->map->data + entry->next;
+    if (!(entry->flags & DESCRIBED)) {
+        return entry->next;
     }
-    const uint64_t gap = entry->next - end;
-    const bool wide = gap == 20 || gap == 24; /* with a signature or without */
-    const unsigned char *sizes = zip->map->data + entry->next - (wide ? 16 : 8);
-    const uint64_t packed = wide ? otimes_le64(sizes) : otimes_le32(sizes);
-    const uint64_t bytes = wide ? otimes_le64(sizes + 8) : otimes_le32(sizes + 4);
-    return (wide || gap == 12 || gap == 16) && packed == entry->bytes && bytes == entry->bytes;
+    if (entry->next < WIDE_DESCRIPTOR_BYTES) {
+        return UINT64_MAX;
+    }
+    const bool wide =
+        otimes_le64(next - 16) == entry->bytes && otimes_le64(next - 8) == entry->bytes;
+    if (!wide && (otimes_le32(next - 8) != entry->bytes || otimes_le32(next - 4) != entry->bytes)) {
+        return UINT64_MAX;
+    }
+    const int least = wide ? 20 : 12;
+    const bool is_signed = otimes_le32(next - least - 4) == DESCRIPTOR_SIGNATURE;
+    return entry->next - (uint64_t)(is_signed ? least + 4 : least);
 }
 
 /* Sizes in local headers may be left open until a later descriptor: the directory's count. */
@@ -300,7 +310,7 @@ int otimes_zip_data(const otimes_zip *zip, const otimes_zip_entry *entry,
                            "%s: zip: entry %.*s: its header bears another name", zip->path, length,
                            entry->name);
     }
-    if (!reaches_next(zip, entry, entry->header + head + entry->bytes)) {
+    if (entry->header + head + entry->bytes != find_end_of_data(zip, entry)) {
         return otimes_fail(err, OTIMES_ERR_FORMAT,
                            "%s: zip: entry %.*s: expected it to end where the next begins, at byte "
                            "%llu, got %llu",
