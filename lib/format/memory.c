@@ -80,6 +80,7 @@ static int make_entry(const otimes_memory_tensor *tensor, const char *name, otim
     memcpy(entry->dim, tensor->dim, sizeof entry->dim);
     memcpy(entry->stride, tensor->stride, sizeof entry->stride);
     entry->data = tensor->data;
+    otimes_entry_settle_strides(entry);
     return OTIMES_OK;
 }
 

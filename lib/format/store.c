@@ -34,13 +34,32 @@ int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err 
                : otimes_fail(err, OTIMES_ERR_MEMORY, "out of memory: tensor name");
 }
 
+/* Where the next axis begins; of the outermost, which has none, the product need not fit. */
+static int64_t next_stride(int64_t stride, int64_t dim)
+{
+    return (int64_t)((uint64_t)stride * (uint64_t)dim);
+}
+
 void otimes_entry_row_major(otimes_entry *entry)
 {
     int64_t stride = 1;
+    for (int i = 0; i < entry->ndim; i++) {
+        stride = entry->dim[i] == 0 ? 0 : stride;
+    }
     for (int i = entry->ndim - 1; i >= 0; i--) {
         entry->stride[i] = stride;
-        /* Of a tensor without elements the others may have any size. */
-        stride = (int64_t)((uint64_t)stride * (uint64_t)entry->dim[i]);
+        stride = next_stride(stride, entry->dim[i]);
+    }
+}
+
+void otimes_entry_settle_strides(otimes_entry *entry)
+{
+    int64_t next = 1;
+    for (int i = entry->ndim - 1; i >= 0; i--) {
+        if (entry->bytes == 0 || entry->dim[i] == 1) {
+            entry->stride[i] = entry->bytes == 0 ? 0 : next;
+        }
+        next = entry->bytes == 0 ? 0 : next_stride(entry->stride[i], entry->dim[i]);
     }
 }
 

@@ -47,8 +47,12 @@ typedef struct otimes_store {
  * and duplicates are settled at the end. */
 int otimes_store_add(otimes_store *store, const otimes_entry *entry, otimes_err *err);
 
-/* For loaders: strides of row-major order. */
+/* For loaders: strides of row-major order; 0 when there are no elements. */
 void otimes_entry_row_major(otimes_entry *entry);
+
+/* For loaders whose files or callers give strides: that of an axis of one element is anything, and so
+ * are all when there are no elements (bytes 0); made row-major, or 0. */
+void otimes_entry_settle_strides(otimes_entry *entry);
 
 /* When all loaders are done: sorts, refuses duplicates. OTIMES_ERR_FORMAT. */
 int otimes_store_settle(otimes_store *store, otimes_err *err);

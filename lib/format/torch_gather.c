@@ -110,18 +110,6 @@ static int read_layout(const walk *w, const otimes_torch_tensor *tensor, otimes_
     return OTIMES_OK;
 }
 
-/* The stride of an axis of one element, or of no elements at all, is anything: made row-major. */
-static void settle_strides(otimes_entry *entry)
-{
-    int64_t next = 1;
-    for (int i = entry->ndim - 1; i >= 0; i--) {
-        if (entry->bytes == 0 || entry->dim[i] == 1) {
-            entry->stride[i] = entry->bytes == 0 ? 0 : next;
-        }
-        next = entry->bytes == 0 ? 0 : entry->stride[i] * entry->dim[i];
-    }
-}
-
 /* Names go into messages, tables and files of others, which all want text. */
 static int check_name(const walk *w)
 {
@@ -168,7 +156,7 @@ static int add_tensor(walk *w, const otimes_torch_tensor *tensor, int64_t name_a
     offset_bytes += extent > 0 ? tensor->offset * tensor->type->size : 0;
     entry.data = storage->data + offset_bytes;
     entry.bytes = extent * tensor->type->size;
-    settle_strides(&entry);
+    otimes_entry_settle_strides(&entry);
     /* "a.b.c" is c in group a.b; the dot comes back afterwards */
     entry.name = w->where.data + name_at;
     entry.group = name_at > 0 ? w->where.data : NULL;
