@@ -178,11 +178,11 @@ static void zip_entries(void **state)
     release(&pickle);
 }
 
-/* Whatever the length of a descriptor: a header whose own length is another shifts no data. */
+/* Whatever the length of a descriptor, and where only the flag of one is there: a header whose own length is another shifts no data. */
 static void zip_descriptors(void **state)
 {
     (void)state;
-    static const int sizes[] = {12, 16, 20, 24}, shifts[] = {-5, -4, -1, 0, 1, 4, 8, 12, 16, 24};
+    static const int sizes[] = {0, 12, 16, 20, 24}, shifts[] = {-5, -4, -1, 0, 1, 4, 8, 12, 16, 24};
     unsigned char numbers[64] = {0};
     bytes pickle = {0};
     put_state_dict(&pickle, false);

@@ -57,7 +57,7 @@ typedef struct zip_part {
     uint64_t header;  /* where the directory says the local header is, when not 0 */
     const char *local_name;
     int local_extra; /* what its own header says beyond the extra bytes that are there */
-    int descriptor;  /* bytes of one behind the data: 12 or 20, and 4 more with a signature */
+    int descriptor; /* bytes of one behind the data: 12 or 20, and 4 more with a signature; 0: none */
 } zip_part;
 
 typedef struct zip_end {

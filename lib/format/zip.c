@@ -262,22 +262,18 @@ const otimes_zip_entry *otimes_zip_find(const otimes_zip *zip, const char *name,
 }
 
 /* Where an entry's data ends by what follows it: the next entry, or a descriptor of the data, which
- * repeats its sizes in 8 or in 4 bytes each behind a checksum and, mostly, a signature; UINT64_MAX when
- * that is not there. The local header alone says where data begins: a wrong length there would shift
- * it. */
+ * repeats its sizes in 8 or in 4 bytes each behind a checksum and, mostly, a signature. The local
+ * header alone says where data begins: a wrong length there would shift it. */
 static uint64_t find_end_of_data(const otimes_zip *zip, const otimes_zip_entry *entry)
 {
     const unsigned char *next = zip->map->data + entry->next;
-    if (!(entry->flags & DESCRIBED)) {
+    if (!(entry->flags & DESCRIBED) || entry->next < WIDE_DESCRIPTOR_BYTES) {
         return entry->next;
-    }
-    if (entry->next < WIDE_DESCRIPTOR_BYTES) {
-        return UINT64_MAX;
     }
     const bool wide =
         otimes_le64(next - 16) == entry->bytes && otimes_le64(next - 8) == entry->bytes;
     if (!wide && (otimes_le32(next - 8) != entry->bytes || otimes_le32(next - 4) != entry->bytes)) {
-        return UINT64_MAX;
+        return entry->next; /* the flag alone */
     }
     const int least = wide ? 20 : 12;
     const bool is_signed = otimes_le32(next - least - 4) == DESCRIPTOR_SIGNATURE;
