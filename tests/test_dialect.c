@@ -80,6 +80,12 @@ static size_t bare(const char *marked, char *text)
     return length;
 }
 
+static char *put(char *to, const char *text, int64_t length)
+{
+    memcpy(to, text, (size_t)length);
+    return to + length;
+}
+
 static void mark_matches(const otimes_pattern *pattern, const char *text, int64_t length,
                          char *marked)
 {
@@ -95,8 +101,10 @@ static void mark_matches(const otimes_pattern *pattern, const char *text, int64_
             break;
         }
         assert_true(end > begin);
-        marked += sprintf(marked, "%.*s<%.*s>", (int)(begin - done), text + done,
-                          (int)(end - begin), text + begin);
+        marked = put(marked, text + done, begin - done);
+        *marked++ = '<';
+        marked = put(marked, text + begin, end - begin);
+        *marked++ = '>';
         done = end;
     }
     strcpy(marked, text + done);
