@@ -2,8 +2,6 @@
  *
  * A result in HDF5 that is read back, where the HDF5 library may answer anything (hdf5_stand_in.h).
  */
-#include <stdlib.h>
-#include <string.h>
 
 #include "h5read.h"
 #include "hdf5_stand_in.h"
